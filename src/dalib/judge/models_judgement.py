@@ -73,6 +73,11 @@ class ModelsJudgement:
     groups: str = ""
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the judgement lacks, and how many groups of images it counted, a sentence each."""
+        return (*self.missing, *([f"{self.groups}."] if self.groups else []))
+
+    @property
     def ranking(self) -> tuple[str, ...]:
         """Names of the models from the best to the worst, as far as it is known."""
         return tuple(each.name for each in self.models)
@@ -107,7 +112,7 @@ class ModelsJudgement:
                 told.append(f"better than another with a probability of {likelihood(each.mean_probability)}")
             told.append(str(each.estimate) if each.estimate else f"no estimate ({each.no_estimate})")
             lines.append(", ".join([*told, *([each.failed] if each.failed else [])]))
-        return "\n".join([*lines, *self.missing, *([f"{self.groups}."] if self.groups else [])])
+        return "\n".join([*lines, *self.remarks])
 
     def _repr_html_(self) -> str:
         rows = []
@@ -120,7 +125,6 @@ class ModelsJudgement:
             )
             cells = "".join(f"<td>{html.escape(text)}</td>" for text in (chance, told, each.failed))
             rows.append(f"<tr><th>{html.escape(each.name)}</th>{cells}</tr>")
-        lines = [*self.missing, *([f"{self.groups}."] if self.groups else [])]
-        notes = "".join(f"<p>{html.escape(each)}</p>" for each in lines)
+        notes = "".join(f"<p>{html.escape(each)}</p>" for each in self.remarks)
         head = "<tr><th>model</th><th>better than another</th><th>estimated accuracy</th><th></th></tr>"
         return f"<div><p><b>{html.escape(self.headline)}</b></p><table>{head}{''.join(rows)}</table>{notes}</div>"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.linalg import eigh
 from torch import Tensor
 
 from dalib.core.deviations import to_divide_by
@@ -118,6 +117,8 @@ def _last_eigenvectors(products: Tensor, count: int) -> Tensor:
 
     SciPy computes no others; torch computes all, in twice the time.
     """
+    from scipy.linalg import eigh  # here, because most starts need none
+
     last = len(products) - 1
     found = eigh(products.cpu().numpy(), subset_by_index=[last + 1 - count, last], overwrite_a=True)
     return torch.from_numpy(found[1]).flip(1).to(products.device)

@@ -6,7 +6,10 @@ A saved model, a kit and every exported file have it in this form.
 from __future__ import annotations
 
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 MAX_NUMBER = 2**16
 """Bound of the sizes, widths and counts of a network."""
@@ -227,3 +230,13 @@ def _check_several(content: dict[str, Any]) -> None:
                 raise ValueError(f"architecture: inputs: {name}: expected {channels} numbers, got {values!r}")
         if unknown := [name for name in each if name not in ("size", "mean", "std")]:
             raise ValueError(f"architecture: inputs: {unknown[0]}: expected size, mean and std alone; update dalib")
+
+
+def has_backbones_twice(names: Sequence[str]) -> bool:
+    """Returns whether the second half of a network's backbones are the first half again.
+
+    >>> has_backbones_twice(["resnet18", "resnet18"]), has_backbones_twice(["resnet18", "resnet50"])
+    (True, False)
+    """
+    half = len(names) // 2
+    return half > 0 and [*names[:half]] == [*names[half:]]

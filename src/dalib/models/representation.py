@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
+from dalib.models.architecture import has_backbones_twice
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -85,8 +87,7 @@ def layer_in_words(architecture: Architecture) -> str:
     >>> layer_in_words(Architecture(**twice, channels=3, size=224, timm=frozen))
     'backbone resnet50, once with pretrained and once with own statistics'
     """
-    names = architecture.backbones
-    twice = len(names) > 1 and names[: len(names) // 2] == names[len(names) // 2 :]
-    backbones = " and ".join(dict.fromkeys(names))
-    backbones += ", once with pretrained and once with own statistics" if twice else ""
+    backbones = " and ".join(dict.fromkeys(architecture.backbones))
+    if has_backbones_twice(architecture.backbones):
+        backbones += ", once with pretrained and once with own statistics"
     return f"backbone {backbones}" if architecture.trained_on_features else f"input of the classifier of {backbones}"

@@ -140,7 +140,7 @@ def _judgement(
         reasons=(
             *_reasons(verdict, shipped, len(trained)),
             *_about(expected, classes),
-            *_cautions(own, baseline, spread, verdict if shipped == verdict.better else None),
+            *_cautions(own, baseline, spread, shipped if verdict.outcome == "unclear" else ""),
         ),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
@@ -230,11 +230,11 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _cautions(model: Trained, baseline: Baseline | None, spread: bool, followed: Comparison | None) -> tuple[str, ...]:
+def _cautions(model: Trained, baseline: Baseline | None, spread: bool, undecided: str) -> tuple[str, ...]:
     """Returns cautions about a target of fewer images or classes than was tried, and about a small source.
 
     Args:
-        followed: the comparison, where the model is selected that it names; None where another one is.
+        undecided: the model that is selected where no comparison decides; empty where one does.
     """
     cautions: list[str] = []
     if spread:
@@ -242,13 +242,14 @@ def _cautions(model: Trained, baseline: Baseline | None, spread: bool, followed:
     if baseline is not None and (count := len(model.evidence.target)) < FEWEST_TRIED:
         judged = f"There are {count} target images, and the judgement was never tried on fewer than {FEWEST_TRIED}"
         if count < MIN_IMAGES:
-            judged = f"Comparing models takes {MIN_IMAGES} target images, and there are {count}"
-            by_number = "adapted" if count >= FEWEST_ADAPTED else baseline.name
-            if followed is not None and followed.outcome == "unclear" and followed.better == by_number:
-                judged = (
-                    f"Comparing models takes {MIN_IMAGES} target images. Of fewer the adapted model is selected, which "
-                    f"was better in most trials, and of fewer than {FEWEST_ADAPTED} the {baseline.name} one"
+            judged = f"Comparing models takes {MIN_IMAGES} target images"
+            if undecided == ("adapted" if count >= FEWEST_ADAPTED else baseline.name):
+                judged += (
+                    ". Of fewer the adapted model is selected, which was better in most trials, and of fewer than "
+                    f"{FEWEST_ADAPTED} the {baseline.name} one"
                 )
+            else:
+                judged += f", and there are {count}"
         cautions.append(f"{judged}. Label some of them, or look at the predictions of each model")
     if (count := len(model.evidence.target)) < MIN_IMAGES:
         cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")

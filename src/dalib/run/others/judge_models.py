@@ -260,8 +260,6 @@ def print_judgement(judgement: ModelsJudgement) -> None:
     say_table(table)
     for reason in judgement.reasons:
         say(f"{reason}.")
-    for lack in judgement.missing:
-        say(lack)
-    if judgement.groups:
-        say(f"{judgement.groups}.")
+    for remark in judgement.remarks:
+        say(remark)
     say("No target label was used: this is a judgement and no measurement.")

@@ -53,6 +53,7 @@ from dalib.run.settings.backbones import JOINED
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from dalib.core.errors import Part
     from dalib.core.types import Augment
     from dalib.data.depth import Range
     from dalib.models.classifier import ImageClassifier
@@ -211,15 +212,19 @@ def _joined_as(config: TrainConfig, start: Start) -> TrainConfig:
     """
     share = config.model.domain_statistics
     if not config.features or config.model.trained_stages:
-        own = Setting("features", 0) if not config.features else Setting("model.trained_stages", 0)
+        asked: Setting = Setting("features", 0)
+        expected: list[str | Part] = [Setting("features", 4), " or more"]
+        if config.features:
+            asked = Setting("model.trained_stages", config.model.trained_stages)
+            expected = [Setting("model.trained_stages", 0)]
         raise UserError(
             Setting(start.argument, start.run),
             ": its backbone stands there twice, with pretrained statistics and with its own target's (",
             Setting("model.domain_statistics", JOINED),
             "), and is trained no further, as ",
-            own if not config.features else Setting("model.trained_stages", config.model.trained_stages),
+            asked,
             " asks for; expected ",
-            *((Setting("features", 4), " or more") if not config.features else (own,)),
+            *expected,
             ", or a run with ",
             Setting("model.domain_statistics", 0),
         )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, read_json
 from dalib.core.words import as_one
+from dalib.models.architecture import has_backbones_twice
 from dalib.records.kit import read_header
 from dalib.run.settings.backbones import JOINED
 from dalib.run.settings.image_defaults import settings_of_short_name
@@ -20,7 +21,7 @@ from dalib.run.settings.older_files import as_written_today
 from dalib.run.settings.presets import configured, implied_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from dalib.core.errors import Part
 
@@ -172,16 +173,6 @@ def weights_of_timm(folder: Path) -> tuple[str | Part, ...] | None:
     content = read_json(described) if described.is_file() and weights.is_file() else None
     name = content.get("architecture") if isinstance(content, dict) else None
     return (Setting("backbone", name), " ", Setting("weights", weights)) if isinstance(name, str) else None
-
-
-def has_backbones_twice(names: Sequence[str]) -> bool:
-    """Returns whether the second half of a network's backbones are the first half again.
-
-    >>> has_backbones_twice(["resnet18", "resnet18"]), has_backbones_twice(["resnet18", "resnet50"])
-    (True, False)
-    """
-    half = len(names) // 2
-    return half > 0 and [*names[:half]] == [*names[half:]]
 
 
 def settings_of_whole(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,12 +11,13 @@ import torch
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
+from dalib.models.architecture import has_backbones_twice
 from dalib.models.joined import stands_twice, with_statistics_of_first_half
 from dalib.models.network import load_classifier
 from dalib.models.saved import content_of
 from dalib.records.kit import KitHeader
 from dalib.run.settings.backbones import JOINED
-from dalib.run.settings.kit_settings import folder_of_model, has_backbones_twice
+from dalib.run.settings.kit_settings import folder_of_model
 from dalib.run.start.kit import ClassStatistics, Kit, open_kit
 from dalib.run.start.target_statistics import WithOwnStatistics, network_for, predicted_features, with_stand_ins
 
