@@ -67,9 +67,11 @@ def main() -> None:
 
         see(given.out, given.seen)
     else:
+        from recall_tables import recall_tables
         from tables import tables
 
         tables(given.seen)
+        recall_tables(given.seen)
 
 
 if __name__ == "__main__":

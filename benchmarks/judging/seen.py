@@ -20,6 +20,7 @@ from dalib.judge.calibrated import Agreements, agreements_of
 from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
 from dalib.judge.guard import shared_representation
+from dalib.judge.recalls import ClassAgreement, class_agreements
 from dalib.judge.scores import mutual_information
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import Representation, Structure, structure_of
@@ -33,6 +34,9 @@ MODELS = ("adapted", "aligned", "source-only")
 BASELINES = MODELS[1:]
 WEIGHTS_OF = ("neighbours", "names", "votes", "aligned")
 SIGNS = WEIGHTS_OF[:-1]
+
+FEWEST_OF_A_CLASS = 5
+"""Target images of a class whose recall is known well enough to be compared with an estimate."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,16 @@ class Pair:
 
 
 @dataclass(frozen=True)
+class SeenClass:
+    """One class of a task, seen without labels, and its true recall by one model, a share."""
+
+    recall: float
+    agreement: ClassAgreement
+
+
+@dataclass(frozen=True)
 class Recorded:
-    """One task: the pairs of its models, others that teach the fit, and each model's accuracy."""
+    """One task: the pairs of its models, others that teach the fit, each model's accuracy and recalls by class."""
 
     name: str
     family: str
@@ -66,6 +78,7 @@ class Recorded:
     agreements: dict[str, Agreements]
     literature: dict[str, dict[str, float]]
     others: dict[str, float]
+    recalls: dict[str, list[SeenClass]]
 
 
 def read(file: Path) -> Recorded:
@@ -107,6 +120,7 @@ def read(file: Path) -> Recorded:
         agreements=_agreements(kept, said, compared, learnt_from),
         literature={name: _literature(kept, name) for name in said},
         others=_others(said, compared, classes),
+        recalls=_recalls(kept, said, learnt_from),
     )
 
 
@@ -182,6 +196,25 @@ def _agreements(
     return found
 
 
+def _recalls(
+    kept: dict[str, torch.Tensor], said: dict[str, torch.Tensor], learnt_from: Structure
+) -> dict[str, list[SeenClass]]:
+    """The classes of which there are enough images, for each model; none where no classifier could be trained."""
+    heads, truth = head_classes(learnt_from), kept["truth"]
+    if not len(heads):
+        return {}
+    found = {}
+    for name, p in said.items():
+        agreements = class_agreements(_proper(kept[f"{name}/validation"]), kept["labels"], _proper(p), heads)
+        right = p.argmax(dim=1) == truth
+        found[name] = [
+            SeenClass(right[truth == index].double().mean().item(), agreement)
+            for index, agreement in enumerate(agreements)
+            if int((truth == index).sum()) >= FEWEST_OF_A_CLASS
+        ]
+    return found
+
+
 def _literature(kept: dict[str, torch.Tensor], name: str) -> dict[str, float]:
     labels = kept["labels"]
     validation, target = (_proper(kept[f"{name}/{side}"]) for side in ("validation", "target"))
@@ -239,6 +272,10 @@ def _of_line(kept: dict[str, Any]) -> Recorded:
             "models": models,
             "pairs": [Pair(**pair) for pair in kept["pairs"]],
             "agreements": {name: Agreements(**each) for name, each in kept["agreements"].items()},
+            "recalls": {
+                name: [SeenClass(each["recall"], ClassAgreement(**each["agreement"])) for each in seen]
+                for name, seen in kept["recalls"].items()
+            },
         }
     )
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from itertools import product
 from statistics import fmean, median
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,18 @@ if TYPE_CHECKING:
     from dalib.judge.estimate import AccuracyEstimate
 
 Array = NDArray[np.float64]
+
+
+class OfFamily(Protocol):
+    """A task, by what leaves its family out."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def family(self) -> str: ...
+
+
+K = TypeVar("K", bound=OfFamily)
 T = TypeVar("T")
 
 FEWEST_FAMILIES = 3
@@ -102,7 +114,7 @@ def estimates(
 ) -> list[AccuracyEstimate]:
     """Estimates the accuracy of one kind of model on each task by what was fitted on the other families."""
     fit = fit_calibration if spread else _fit_logit
-    return _leave_out(
+    return leave_out(
         tasks,
         lambda rest: fit(rest, kind, without),
         lambda found, task: calibrated_estimate(_lacking(task.agreements[kind], without), found),
@@ -123,24 +135,38 @@ def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], rid
     signs = [name for name, value in known[0].items() if value is not None]
     x = np.array([[log_odds(each[name]) for name in signs] for each in known])
     accuracy = np.array([task.accuracy[kind] / 100 for task in tasks])
-    y = np.log((accuracy + 0.03) / (1.03 - accuracy))
-    families = [task.family for task in tasks]
-    weight = np.array([1 / math.sqrt(families.count(each)) for each in families])
-    weight /= weight.mean()
+    constant, slopes = ridge_of_logits(x, accuracy, weight_of_families(tasks), ridge)
+    coefficients: dict[str, Any] = dict.fromkeys(known[0]) | dict(zip(signs, slopes, strict=True))
+    return Calibration(kind, constant=constant, **coefficients, spread=0.0)
+
+
+def ridge_of_logits(x: Array, shares: Array, weight: Array, ridge: float = 2.0) -> tuple[float, list[float]]:
+    """Fits the logit of shares, with coefficients of at least 0; the constant and the coefficients.
+
+    Args:
+        x: (N, S) signs.
+        shares: (N,) in [0, 1].
+        weight: (N,) of each; only their relation counts.
+        ridge: penalty of a coefficient, of a standardised sign.
+    """
+    y, weight = np.log((shares + 0.03) / (1.03 - shares)), weight / weight.mean()
     mean, deviation = x.mean(axis=0), x.std(axis=0) + 1e-6
     z = np.c_[np.ones(len(x)), (x - mean) / deviation] * np.sqrt(weight)[:, None]
-    small = np.sqrt(np.diag([1e-6, *[ridge] * len(signs)]))
-    least = [-np.inf, *[0] * len(signs)]
+    small = np.sqrt(np.diag([1e-6, *[ridge] * x.shape[1]]))
+    least = [-np.inf, *[0] * x.shape[1]]
     found = lsq_linear(np.r_[z, small], np.r_[y * np.sqrt(weight), np.zeros(len(small))], bounds=(least, np.inf)).x
     slopes = found[1:] / deviation
-    coefficients: dict[str, Any] = dict.fromkeys(known[0]) | dict(zip(signs, slopes.tolist(), strict=True))
-    return Calibration(kind, constant=float(found[0] - slopes @ mean), **coefficients, spread=0.0)
+    return float(found[0] - slopes @ mean), slopes.tolist()
 
 
-def _leave_out(
-    tasks: Sequence[Recorded], fit: Callable[[list[Recorded]], Any], use: Callable[[Any, Recorded], T]
-) -> list[T]:
-    """Of each task, what is fitted on the other families says."""
+def weight_of_families(tasks: Sequence[OfFamily]) -> Array:
+    """Weighs each family by the root of its number of tasks; (N,), of each task."""
+    families = [task.family for task in tasks]
+    return np.array([1 / math.sqrt(families.count(each)) for each in families])
+
+
+def leave_out(tasks: Sequence[K], fit: Callable[[list[K]], Any], use: Callable[[Any, K], T]) -> list[T]:
+    """Returns of each task what is fitted on the other families says."""
     found: dict[str, T] = {}
     for family in {task.family for task in tasks}:
         fitted = fit([task for task in tasks if task.family != family])
@@ -164,7 +190,7 @@ def tables(seen: Path) -> None:
         f"{sum(task.good for task in recorded)} tasks of {len(families)} families, {low} with source-only below 60%; "
         f"{sum(not task.good for task in recorded)} spoilt trainings.\n"
     )
-    verdicts = _leave_out(learnt, fit_weights, judged)
+    verdicts = leave_out(learnt, fit_weights, judged)
     weights = fit_weights(learnt)
     held = [judged(weights, task) for task in kept]
     as_shipped = np.array([WEIGHTS.get(name, PRIOR_LOG_ODDS.get(name)) for name in WEIGHTS_OF])

@@ -69,7 +69,16 @@ def test_of_many_classes_the_lowest_estimates_come_first() -> None:
     assert len(found.worst) == MOST_CLASSES
     assert found.worst[0].name == classes[-2]
     assert found.others[-1].name == classes[-1]  # without a value
-    assert found.unreliable
+    assert found.others[-1].cells[0].warning == "no estimate: few images"
+    assert found.caution == "Those marked “not reliable” rest on too few images."
+
+
+def test_what_holds_for_every_class_is_said_once() -> None:
+    unsure = [estimate(0.5, reliable=False), estimate(None, reliable=False)]
+    found = class_estimates(["a", "b"], judgement(adapted=JudgedModel(classes=tuple(unsure))))
+    assert found is not None
+    assert [row.cells[0].warning for row in found.worst] == ["", "no estimate: few images"]
+    assert found.caution == "None of them is reliable: for the adapted model, few images."
 
 
 def test_estimates_of_other_classes_are_not_shown() -> None:

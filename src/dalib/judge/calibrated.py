@@ -145,6 +145,15 @@ def log_odds(value: float) -> float:
     return math.log((value + 0.02) / (1.02 - value))
 
 
+def accuracy_of_logit(logit: float) -> float:
+    """Returns the share whose logit a fit gives, so that 0 and 1 can be reached.
+
+    >>> accuracy_of_logit(0.0), accuracy_of_logit(9.0)
+    (0.5, 1.0)
+    """
+    return min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))
+
+
 def headroom(value: float) -> float:
     """Returns how far an accuracy can be off, relative to one of a half: there is less headroom near 0 and 1.
 
@@ -167,7 +176,7 @@ def calibrated_estimate(agreements: Agreements, calibration: Calibration) -> Acc
     """
     known = {name: value for name, value in asdict(agreements).items() if value is not None}
     logit = calibration.constant + sum(getattr(calibration, name) * log_odds(value) for name, value in known.items())
-    value = min(1.0, max(0.0, 1.06 / (1 + math.exp(-logit)) - 0.03))  # so that 0 and 1 can be reached
+    value = accuracy_of_logit(logit)
     half = headroom(value) * calibration.spread
     return AccuracyEstimate(
         value,

@@ -10,17 +10,15 @@ from __future__ import annotations
 import math
 import warnings
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from dalib.judge.checked import as_features, as_probabilities, as_validation, as_validation_and_target
-from dalib.judge.groups import numbered
+from dalib.judge.checked import as_features, as_probabilities, as_validation
 from dalib.judge.scores import SMALLEST
 
-Array = NDArray[np.float64]
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -65,6 +63,7 @@ def fit_temperature(validation: Tensor, labels: Tensor) -> float:
     Raises: ValueError for what ``as_probabilities`` and ``as_classes`` of :mod:`dalib.judge.checked` refuse.
     Source: Guo et al., ICML 2017; the penalty is ours.
 
+    >>> import torch
     >>> fit_temperature(torch.tensor([[0.99, 0.01]] * 4), torch.tensor([0, 0, 0, 1])) > 1
     True
     """
@@ -87,71 +86,13 @@ def apply_temperature(p: Tensor, temperature: float) -> Tensor:
     Raises: ValueError for a temperature not above 0 or what ``as_probabilities`` refuses.
     Source: Guo et al., ICML 2017.
 
+    >>> import torch
     >>> [round(each, 3) for each in apply_temperature(torch.tensor([[0.9, 0.1]]), 2.0)[0].tolist()]
     [0.75, 0.25]
     """
     if not (temperature > 0 and math.isfinite(temperature)):
         raise ValueError(f"temperature: expected a number above 0, got {temperature}")
     return (as_probabilities(p).clamp_min(SMALLEST).log() / temperature).softmax(dim=1)
-
-
-def estimate_class_accuracy(
-    validation: Tensor,
-    labels: Tensor,
-    target: Tensor,
-    *,
-    allowance: float = 0.05,
-    resamples: int = 400,
-    seed: int = 0,
-    groups: Tensor | None = None,
-) -> list[AccuracyEstimate]:
-    r"""Estimates the recall of each class on the target from a calibrated model's own probabilities.
-
-    .. math:: E_{dc} = \frac1M \sum_i p^i_d [\hat y^i = c]
-
-    after temperature scaling; the recall of a class is its entry on the diagonal divided by the sum of its row. The
-    interval is a bootstrap over the target's images, or its groups (M,) where some belong together, widened by
-    ``allowance`` at both ends.
-
-    Returns:
-        C estimates. Not reliable where fewer than 20 target images or 20 validation images are expected of the class;
-        a class of which nothing is expected has a value of NaN and the interval 0 to 1.
-
-    Misleads: it believes the model: a class that the model never doubts looks perfect. Use it to find classes in
-    trouble.
-    Raises: ValueError for a negative allowance, fewer than 2 resamples, or what the other estimates refuse.
-    Source: ours, on confidence-based performance estimation, as in NannyML.
-
-    >>> p = torch.tensor([[0.9, 0.1], [0.2, 0.8]]).repeat(100, 1)
-    >>> [each.reliable for each in estimate_class_accuracy(p, torch.tensor([0, 1]).repeat(100), p)]
-    [True, True]
-    """
-    if allowance < 0 or resamples < 2:
-        raise ValueError(f"allowance, resamples: expected at least 0 and 2, got {allowance} and {resamples}")
-    validation, labels, target = as_validation_and_target(validation, labels, target)
-    p = apply_temperature(target, fit_temperature(validation, labels))
-    mass = p.numpy()
-    hits = mass * (np.arange(mass.shape[1]) == mass.argmax(axis=1)[:, None])
-    generator = np.random.default_rng(seed)
-    shares = []
-    block = max(1, 2_000_000 // len(mass))
-    for start in range(0, resamples, block):
-        counts = _bootstrap_counts(generator, min(block, resamples - start), len(mass), groups)
-        shares.append((counts @ hits) / np.maximum(counts @ mass, SMALLEST))
-    lows, highs = np.quantile(np.concatenate(shares), [0.025, 0.975], axis=0)
-    seen = torch.bincount(labels, minlength=mass.shape[1]).tolist()
-    estimates = []
-    for index, (hit, expected) in enumerate(zip(hits.sum(axis=0), mass.sum(axis=0), strict=True)):
-        few = expected < 20 or seen[index] < 20
-        reason = f"about {expected:.0f} target and {seen[index]} validation images" if few else ""
-        if expected < 1e-6:
-            estimates.append(AccuracyEstimate(math.nan, 0.0, 1.0, "expected confusion", reliable=False, reason=reason))
-            continue
-        value = float(hit / expected)
-        low = max(0.0, min(value, float(lows[index])) - allowance)
-        high = min(1.0, max(value, float(highs[index])) + allowance)
-        estimates.append(AccuracyEstimate(value, low, high, "expected confusion", reliable=not few, reason=reason))
-    return estimates
 
 
 def proxy_a_distance(
@@ -169,6 +110,7 @@ def proxy_a_distance(
     Raises: ValueError for fewer images than folds, fewer than 2 folds, unequal D, or what ``as_features`` refuses.
     Source: Ben-David et al., NeurIPS 2007.
 
+    >>> import torch
     >>> near = torch.arange(20.0)[:, None]
     >>> proxy_a_distance(near, near + 100)
     2.0
@@ -196,12 +138,3 @@ def proxy_a_distance(
             fitted = LogisticRegression(max_iter=200).fit(both[train], domain[train])
             wrong += int((fitted.predict(both[held]) != domain[held]).sum())
     return min(2.0, max(0.0, 2 * (1 - 2 * wrong / len(both))))
-
-
-def _bootstrap_counts(generator: np.random.Generator, size: int, count: int, groups: Tensor | None = None) -> Array:
-    """Draws (size, count) numbers: how often each image is in each resample, as often as its group."""
-    if groups is not None:
-        numbers = numbered(groups.numpy(), count)
-        return _bootstrap_counts(generator, size, int(numbers.max()) + 1)[:, numbers]
-    drawn = generator.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
-    return np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count).astype(np.float64)

@@ -78,13 +78,13 @@ class OpenSet:
 
 @dataclass(frozen=True)
 class Estimate:
-    """An accuracy that was estimated without target labels.
+    """An accuracy, or the recall of one class, that was estimated without target labels.
 
     Attributes:
         value: a share; None where nothing can be estimated.
-        low, high: its 95% interval.
-        method: how it was estimated.
-        reliable: whether it is to be trusted; ``reason`` is why not.
+        low, high: ends of its 90% interval.
+        method: names of the signs that it was made of.
+        reliable: whether it is to be trusted, as no estimate of today is; ``reason`` is why not.
     """
 
     value: float | None = None

@@ -21,7 +21,7 @@ class JudgedModel:
         signs: of the comparison of both models, where there was one.
         estimate: of the accuracy on the target; None where the source has too few validation images, or the target
             too few images or few of the classes.
-        classes: the same for each class.
+        classes: estimates of the recall of each class.
         calibration: on the source's validation images.
     """
 

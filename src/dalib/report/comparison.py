@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from dalib.core.words import counted
@@ -88,12 +88,18 @@ class Comparison:
 
 @dataclass(frozen=True)
 class ClassEstimates:
-    """Estimated accuracy by class: the worst ones, and the rest."""
+    """Estimated recall of each class: the worst ones, and the rest.
+
+    Attributes:
+        models: in the order of the cells.
+        worst, others: a row for each class.
+        caution: sentence on how far the estimates are to be trusted.
+    """
 
     models: list[Candidate]
     worst: list[Row] = field(default_factory=list)
     others: list[Row] = field(default_factory=list)
-    unreliable: bool = False
+    caution: str = ""
 
 
 def estimated_on(records: RunRecords) -> str:
@@ -221,14 +227,24 @@ def class_estimates(classes: Sequence[str], judgement: Judgement | None) -> Clas
     found = {name: each.classes for name, each in judged.items() if each.classes and len(each.classes) == len(classes)}
     if not found:
         return None
+    last, of_last = [*found.items()][-1]
+    alike = not any(each.reliable for estimates in found.values() for each in estimates)  # then it is said once
     rows = [
-        Row(name, "", [estimate_cell(estimates[index]) for estimates in found.values()])
+        Row(name, "", [_class_cell(estimates[index], marked=not alike) for estimates in found.values()])
         for index, name in enumerate(classes)
     ]
-    unreliable = any(cell.warning for row in rows for cell in row.cells)
+    caution = ""
+    if alike:
+        reason = next((each.reason for each in of_last if each.value is not None), "")
+        caution = f"None of them is reliable{f': for the {last} model, {reason}' if reason else ''}."
+    elif any(cell.warning for row in rows for cell in row.cells):
+        caution = "Those marked “not reliable” rest on too few images."
     if len(classes) <= MOST_CLASSES:
-        return ClassEstimates(ordered(found), rows, [], unreliable)
-    values = [estimate.value for estimate in [*found.values()][-1]]
-    order = sorted(range(len(classes)), key=lambda index: (values[index] is None, values[index] or 0.0))
+        return ClassEstimates(ordered(found), rows, [], caution)
+    order = sorted(range(len(classes)), key=lambda index: (of_last[index].value is None, of_last[index].value or 0.0))
     rows = [rows[index] for index in order]
-    return ClassEstimates(ordered(found), rows[:MOST_CLASSES], rows[MOST_CLASSES:], unreliable)
+    return ClassEstimates(ordered(found), rows[:MOST_CLASSES], rows[MOST_CLASSES:], caution)
+
+
+def _class_cell(estimate: Estimate, *, marked: bool) -> Cell:
+    return estimate_cell(estimate if marked or estimate.value is None else replace(estimate, reliable=True))

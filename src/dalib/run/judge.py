@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, cast
 
 from safetensors.torch import save
@@ -15,15 +15,12 @@ from dalib.judge.accuracy import calibration_error, reliability_bins
 from dalib.judge.annotator import fit_annotator
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import FEWEST_LABELLED, is_at_chance, without_chance
-from dalib.judge.estimate import (
-    estimate_class_accuracy,
-    fit_temperature,
-    proxy_a_distance,
-)
+from dalib.judge.estimate import fit_temperature, proxy_a_distance
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.few_classes import FewClasses, few_classes, with_few_classes
 from dalib.judge.guard import FEWEST_ADAPTED, MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.hint_votes import hint_votes
+from dalib.judge.recalls import RECALL_CALIBRATIONS, class_agreements, recall_estimates
 from dalib.judge.signs import head_classes
 from dalib.judge.structure import structure_of
 from dalib.records.estimate import Calibration, Estimate
@@ -262,46 +259,53 @@ def _cautions(model: Trained, baseline: Baseline | None, spread: bool, undecided
     return tuple(cautions)
 
 
+@dataclass(frozen=True)
+class _Estimated:
+    """What is estimated of one model, by the images that judge.
+
+    Attributes:
+        accuracy: on the target.
+        classes: recall of each of the C classes.
+    """
+
+    accuracy: Estimate
+    classes: tuple[Estimate, ...]
+
+
 def _estimates(
     trained: Mapping[str, Trained], seen: Structure | None, untrained: Structure | None
-) -> dict[str, Estimate]:
-    """Returns the estimated accuracy of each model, by the images that judge; none where the source is too small."""
+) -> dict[str, _Estimated]:
+    """Returns the estimates of each model; none where the source is too small."""
     if seen is None or not len(heads := head_classes(seen)):
         return {}
     aligned = trained["aligned"].evidence.target if "aligned" in trained else None
-    agreements = {
-        name: agreements_of(
-            model.validation, model.labels, model.target, heads, untrained, None if name == "aligned" else aligned
-        )
-        for name, model in ((name, each.evidence) for name, each in trained.items())
-        if len(model.labels) >= FEWEST_LABELLED and len(model.target) >= MIN_IMAGES
-    }
-    return {
-        name: _recorded(calibrated_estimate(each, calibration_for(name, each))) for name, each in agreements.items()
-    }
+    found = {}
+    for name, model in ((name, each.evidence) for name, each in trained.items()):
+        if len(model.labels) < FEWEST_LABELLED or len(model.target) < MIN_IMAGES:
+            continue
+        predictions = (model.validation, model.labels, model.target, heads)
+        agreements = agreements_of(*predictions, untrained, None if name == "aligned" else aligned)
+        accuracy = calibrated_estimate(agreements, calibration_for(name, agreements))
+        classes = recall_estimates(class_agreements(*predictions), accuracy.value, RECALL_CALIBRATIONS[name])
+        found[name] = _Estimated(_recorded(accuracy), tuple(map(_recorded, classes)))
+    return found
 
 
 def _judged(
-    name: str, scored: Scored, said: Evidence, verdict: Comparison, estimates: Mapping[str, Estimate]
+    name: str, scored: Scored, said: Evidence, verdict: Comparison, estimates: Mapping[str, _Estimated]
 ) -> JudgedModel:
-    """Returns what is known of one model; only with an estimate also that of its classes and its calibration.
-
-    The estimate of the accuracy is made of the images that judge, the rest of all of the model's predictions.
-    """
-    signs, estimate = verdict.signs.get(name), estimates.get(name)
-    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs), estimate)
-    if estimate is None:
+    """Returns what is known of one model; only with an estimate also its calibration, of all of its predictions."""
+    signs, found = verdict.signs.get(name), estimates.get(name)
+    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
+    if found is None:
         return model
     bins = reliability_bins(said.validation, said.labels)
     return replace(
         model,
-        classes=tuple(map(_recorded, _class_accuracy(said))),
+        estimate=found.accuracy,
+        classes=found.classes,
         calibration=Calibration(calibration_error(bins), bins, fit_temperature(said.validation, said.labels)),
     )
-
-
-def _class_accuracy(said: Evidence) -> list[AccuracyEstimate]:
-    return estimate_class_accuracy(said.validation, said.labels, said.target, groups=said.target_groups)
 
 
 def _votes(verdict: Comparison, baseline: Baseline | None) -> dict[str, int] | None:
