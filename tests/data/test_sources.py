@@ -172,7 +172,10 @@ def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
 
 
 def test_a_class_that_is_spelled_otherwise_is_refused_with_the_nearest_name(tmp_path):
-    with pytest.raises(UserError, match=r"Rename or remove them \('dog'; did you mean Dog\?\)$"):
+    with pytest.raises(
+        UserError,
+        match=r"Rename or remove them \('dog'; did you mean Dog\?\)\. Images of none of them .* classes='other'$",
+    ):
         open_labelled(str(two_classes(tmp_path)), GREY, ("Dog", "cat"))
 
 

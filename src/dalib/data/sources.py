@@ -291,7 +291,8 @@ def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument:
         raise UserError(
             Setting(argument, where),
             f": the model does not know the {what} {some_names(unknown)}; it was trained on ",
-            f"{some_names(classes)}. {remedy}{near}",
+            f"{some_names(classes)}. {remedy}{near}. Images of none of them take a run that was trained with ",
+            Setting("classes", "other"),
         )
     return [position for name in names if (position := known.find(name)) is not None]
 
