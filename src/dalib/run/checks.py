@@ -222,7 +222,7 @@ class _Found:
 def _describe_kit(kit: Kit) -> None:
     """Prints the classes of what stands in for the source, and the images that each of them had."""
     classes, counts = kit.description.classes, kit.header.counts
-    if kit.of_target is not None:
+    if kit.model_alone:
         say(f"kit {kit.path}: a model alone, {len(classes)} classes: {some_classes(classes)}")
         return
     say(f"kit {kit.path}: statistics of {sum(counts)} images, {len(kit.labels)} to validate, {len(classes)} classes")

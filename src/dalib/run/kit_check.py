@@ -39,7 +39,7 @@ def check_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> No
             setting, ": it holds a source-only model, there is nothing to train; leave out ", Setting("method")
         )
     preset = kit.header.settings.get("preset")
-    if config.preset != preset and kit.of_target is None:
+    if config.preset != preset and not kit.model_alone:
         whose = "of no preset" if preset is None else f"of the preset {preset}"
         raise UserError(setting, f": its settings are {whose}; leave out ", Setting("preset", config.preset))
     _check_training(kit, config, setting)
@@ -68,7 +68,7 @@ def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
     Raises:
         UserError: the first of these.
     """
-    if kit.of_target is not None:
+    if kit.model_alone:
         _require_allowed(_BY_MODEL_ALONE, config, setting)
     if not len(kit.labels):
         _require_allowed(_BY_KIT_WITHOUT_VALIDATION, config, setting)
@@ -181,7 +181,7 @@ def require_whole(kit: Kit, network: ImageClassifier) -> None:
         UserError: that.
     """
     width = network.backbone.out_features if kit.of_frozen else network.features_dim
-    fits = kit.of_target is not None or kit.statistics.mean.shape[1] == width
+    fits = kit.model_alone or kit.statistics.mean.shape[1] == width
     if network.state_dict().keys() != kit.weights.keys() or not fits:
         raise UserError(
             Setting("kit", kit.path),

@@ -19,5 +19,5 @@ def test_auto_is_same_where_nothing_tells_the_classes(settings, told):
 
 
 def test_a_model_alone_tells_no_classes():
-    assert not can_be_told(baseline=True, prior="halfway", kit=SimpleNamespace(of_target=object()))
-    assert can_be_told(baseline=True, prior="halfway", kit=SimpleNamespace(of_target=None))
+    assert not can_be_told(baseline=True, prior="halfway", kit=SimpleNamespace(model_alone=True))
+    assert can_be_told(baseline=True, prior="halfway", kit=SimpleNamespace(model_alone=False))

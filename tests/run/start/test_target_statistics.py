@@ -58,10 +58,10 @@ def test_without_images_of_absent_and_of_known_classes_nothing_is_added(capsys):
 
 
 @pytest.mark.parametrize(
-    ("known", "share", "completed"), [([0, 1, 2], 0.0, False), ([0, 2], 0.0, True), ([0, 2], 0.3, False)]
+    ("known", "share", "lacking"), [([0, 1, 2], 0.0, False), ([0, 2], 0.0, True), ([0, 2], 0.3, False)]
 )
-def test_what_lacks_nothing_or_has_other_features_stays(known, share, completed):
+def test_what_lacks_nothing_or_has_other_features_stays(known, share, lacking):
     kit = kit_of(known, (200, 0, 200), **{"model.domain_statistics": share})
     found = with_stand_ins(kit, torch.device("cpu"), lambda network, *_: network)
-    assert (found.completed is not None) == completed
-    assert replace(found, completed=None) == kit or completed
+    assert (found.complete is not None) == lacking
+    assert replace(found, complete=None) == kit or lacking

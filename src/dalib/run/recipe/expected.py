@@ -51,7 +51,7 @@ def fitted_to_fewer(
 
 def can_be_told(*, baseline: bool, prior: str, kit: Kit | None) -> bool:
     """Returns whether ``--classes auto`` can decide: by a source-only model, and where no other shares are wanted."""
-    alone = kit is not None and kit.of_target is not None
+    alone = kit is not None and kit.model_alone
     return baseline and prior != "source" and not alone
 
 

@@ -141,10 +141,10 @@ class Kit:
         labels: (N,) int64, theirs.
         neutral: statistics of the source's features by the network that the judgement asks, where the run's own network
             is trained as a whole, so that its features favour the models that it became; None without any.
-        of_target: makes the statistics of the target's images, where there is a model alone
-            (:mod:`dalib.run.start.model_alone`); None for a kit, which has them.
-        completed: adds what the kit lacks by the target's images (:mod:`dalib.run.start.target_statistics`); None where
-            it lacks nothing.
+        model_alone: whether it is a model alone (:mod:`dalib.run.start.model_alone`), which has neither statistics nor
+            validation images of the source.
+        complete: kit and target's images -> the kit with the statistics that it lacks
+            (:mod:`dalib.run.start.target_statistics`); None where it lacks none.
     """
 
     path: str
@@ -155,18 +155,17 @@ class Kit:
     validation: Tensor
     labels: Tensor
     neutral: ClassStatistics | None = None
-    of_target: Callable[[Kit, Rows], Kit] | None = None
-    completed: Callable[[Kit, Rows], Kit] | None = None
+    model_alone: bool = False
+    complete: Callable[[Kit, Rows], Kit] | None = None
 
     def for_target(self, target: Rows) -> Kit:
         """Returns the kit with the statistics that a training draws from, by the target's images where it has none."""
-        make = self.of_target or self.completed
-        return self if make is None else make(self, target)
+        return self if self.complete is None else self.complete(self, target)
 
     @property
     def missing(self) -> str:
         """Returns what the judgement of a run from this kit lacks, as a sentence of it."""
-        return MISSING if self.of_target is None else MISSING_OF_MODEL
+        return MISSING_OF_MODEL if self.model_alone else MISSING
 
     @property
     def of_frozen(self) -> bool:
@@ -190,11 +189,11 @@ class Kit:
         Args:
             target: number of its images, which a model alone takes in place of the source's.
         """
-        if self.of_target is None:
-            counts = torch.tensor(self.header.counts)[self.statistics.classes]
-            return int(counts.sum()) * _times(int(counts.sum()), len(counts))
-        images = min(target, MOST_PREDICTED)
-        return images * _times(images, len(self.description.classes))
+        if self.model_alone:
+            images = min(target, MOST_PREDICTED)
+            return images * _times(images, len(self.description.classes))
+        counts = torch.tensor(self.header.counts)[self.statistics.classes]
+        return int(counts.sum()) * _times(int(counts.sum()), len(counts))
 
     def training(self, views: int, seed: int) -> Drawn:
         """Draws what stands in for the training images: the classes in the source's shares."""
@@ -223,7 +222,7 @@ class Kit:
     def _drawn(self, labels: Tensor, views: int, seed: int, purpose: str, images: int) -> Drawn:
         features = self.statistics.draw(labels, derive_seed(seed, "kit", purpose))
         each_view = features[:, None].expand(-1, views, -1).contiguous()
-        return Drawn(each_view, labels, images, predicted=self.of_target is not None)
+        return Drawn(each_view, labels, images, predicted=self.model_alone)
 
 
 def _times(images: int, classes: int) -> int:

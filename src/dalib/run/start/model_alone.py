@@ -62,7 +62,8 @@ def open_in_place_of_source(
         ClassStatistics(torch.zeros(0, dtype=torch.int64), nothing, nothing, torch.zeros(0)),
         torch.zeros(0, classes),
         torch.zeros(0, dtype=torch.int64),
-        of_target=lambda kit, target: _with_statistics(
+        model_alone=True,
+        complete=lambda kit, target: _with_statistics(
             kit, network_for(kit, network, target, device, with_own_statistics), target, device
         ),
     )

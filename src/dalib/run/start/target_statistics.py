@@ -65,13 +65,13 @@ def with_stand_ins(kit: Kit, device: torch.device, with_own_statistics: WithOwnS
     if not kit.header.left_out or kit.domain_statistics not in (0, JOINED):
         return kit
 
-    def completed(own: Kit, target: Rows) -> Kit:
+    def complete(own: Kit, target: Rows) -> Kit:
         network = make_classifier(own.description.architecture, len(own.description.classes))
         network.load_state_dict(kit.weights)
         network = network_for(own, network.eval(), target, device, with_own_statistics)
         return with_predicted_classes(own, *predicted_features(own, network, target, device))
 
-    return replace(kit, completed=completed)
+    return replace(kit, complete=complete)
 
 
 def with_predicted_classes(kit: Kit, features: Tensor, labels: Tensor) -> Kit:
