@@ -137,6 +137,16 @@ def test_what_is_no_folder_of_several_is_never_replaced(images, tmp_path):
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
+def test_a_model_alone_may_stand_in_for_the_source_of_several_targets(images, resumed, tmp_path, monkeypatch):
+    model = resumed[0]["street"].export(tmp_path / "model", format="torch")
+    trained = []
+    monkeypatch.setattr("dalib.run.several.train", lambda config, **options: trained.append(config))
+    targets = {"street": images / "street", "night": images / "night"}
+    runs = dalib.adapt_each(kit=model, targets=targets, out=tmp_path / "runs", steps=4, batch=4)
+    assert [(each.kit, each.one_target) for each in trained] == [(str(model), str(each)) for each in targets.values()]
+    assert [each.name for each in runs.targets.targets] == ["street", "night"]
+
+
 def test_a_target_of_objects_is_announced_by_what_it_is(images, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
     trained = []

@@ -149,13 +149,26 @@ class Beginning(NamedTuple):
         return 2 if self.start is None else len(self.start.classes)
 
 
-def begin(config: TrainConfig, device: torch.device) -> tuple[TrainConfig, Beginning]:
-    """Returns the configuration fitted to the models, or to the kit, that the run starts from, and these."""
-    preprocessing = image_network.make_preprocessing(config)
+def open_kit_of(config: TrainConfig, device: torch.device) -> Kit | None:
+    """Opens the kit, or the model alone, that stands in for the source; None where there is a source."""
     if config.kit is None:
-        kit, start = None, Start.of(config.init)
+        return None
+    return open_in_place_of_source(config.kit, config.features, device, with_own_statistics)
+
+
+def begin(config: TrainConfig, device: torch.device, kit: Kit | None = None) -> tuple[TrainConfig, Beginning]:
+    """Returns the configuration fitted to the models, or to the kit, that the run starts from, and these.
+
+    Args:
+        config: of the run.
+        device: where networks compute.
+        kit: that of the configuration, where it is open already.
+    """
+    preprocessing = image_network.make_preprocessing(config)
+    kit = kit or open_kit_of(config, device)
+    if kit is None:
+        start = Start.of(config.init)
     else:
-        kit = open_in_place_of_source(config.kit, config.features, device, with_own_statistics)
         if config.model.domain_statistics == "auto":
             config = image_network.with_share(config, kit.domain_statistics)
         check_kit(kit, config, preprocessing)

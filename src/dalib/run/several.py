@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dalib.core.console import one_line, output, say, say_result, say_warning
+from dalib.core.devices import choose_device
 from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
 from dalib.core.places import in_short
@@ -29,8 +30,8 @@ from dalib.run.recipe import recipe
 from dalib.run.resume import claimed
 from dalib.run.settings.config import RESUMABLE
 from dalib.run.settings.config_file import read_plain_config, write_config
+from dalib.run.setup import open_kit_of
 from dalib.run.start.data_check import LabelledSet, check_data
-from dalib.run.start.kit import open_kit
 from dalib.run.targets import OF_ONE, check_targets
 from dalib.run.train import train
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence
     from dalib.records.several import TargetModel
     from dalib.run.settings.config import TrainConfig
+    from dalib.run.start.kit import Kit
     from dalib.run.track import Tracker
 
 
@@ -205,15 +207,15 @@ def _begin(
     """
     if not resume:
         require_targets_apart([each.one_target for each in runs.values()])
+        kit = open_kit_of(config, choose_device(config.device))
         for own in runs.values():
-            _check_data(own)
+            _check_data(own, kit)
         _make_folder(config, runs, folder)
     held.enter_context(claimed(RunFolder(folder.root)))
 
 
-def _check_data(config: TrainConfig) -> None:
+def _check_data(config: TrainConfig, kit: Kit | None) -> None:
     """Refuses data of one target that are not there or do not fit; no image is decoded."""
-    kit = None if config.kit is None else open_kit(config.kit)
     request = replace(recipe.make_data_request(config), kit=kit)
     require_apart(request.sources, request.target)
     others = config.classes == "other"
