@@ -1,5 +1,6 @@
 """What ``dalib checks`` prints, of files and of what is none."""
 
+import importlib
 import shutil
 
 import numpy as np
@@ -308,6 +309,32 @@ def test_each_of_several_targets_is_described_beside_a_source_that_is_looked_at_
     assert "source-only: that of the first target" in second
     assert "2 targets: all in all about" in second
     assert f"1 image is in source and target, for instance {folders}/source/cat/2.png" in told.err
+
+
+def counted_calls(function, monkeypatch):
+    """The first arguments of all calls of a function, by the path that checks finds it under."""
+    module, _, name = function.rpartition(".")
+    own, seen = getattr(importlib.import_module(module), name), []
+    monkeypatch.setattr(function, lambda *args, **named: [seen.append(args[0]), own(*args, **named)][1])
+    return seen
+
+
+def test_each_of_several_targets_is_listed_once_and_a_model_in_place_of_the_source_is_opened_once(
+    folders, cache, capsys, monkeypatch
+):
+    write_image(folders / "night/cat/0.png", np.random.default_rng(1))
+    write_image(folders / "night/cat/1.png", np.random.default_rng(2))
+    source, both = ["--source", f"{folders}/source"], ["--target", f"{folders}/target", "--target", f"{folders}/night"]
+    out = ["--out", f"{folders}/run"]
+    assert run(["train", *source, *both[:2], *SMALL, *out, "--steps", "1", "--baseline", "false"]) == 0
+    assert run(["export", f"{folders}/run", "--format", "torch", "--out", f"{folders}/model"]) == 0
+    listed = counted_calls("dalib.run.checks.listing_of", monkeypatch)
+    opened = counted_calls("dalib.run.setup.open_in_place_of_source", monkeypatch)
+    told = printed(capsys, "--kit", f"{folders}/model", *both, "--batch", "4", "--steps", "1")
+    assert sorted(listed) == sorted(both[1::2])
+    assert opened == [f"{folders}/model"]
+    assert told.count(f"kit {folders}/model: a model alone, 2 classes") == 1
+    assert told.count("adapted: ") == 2
 
 
 @pytest.mark.parametrize(

@@ -92,34 +92,43 @@ def checks(config: TrainConfig, *, source: bool, target: bool) -> None:
     backbones, _ = fetched(config.backbones, init=config.init is not None)
     config = config.with_backbones(backbones)
     if not target or not isinstance(config.target, dict):
-        _check_one(config, None, source=source, target=target)
+        _check_one(config, None, {}, source=source, target=target)
         return
     each = _of_targets(config)
-    for own in each:  # a target that is not there is told before others are looked at
-        listing_of(own.one_target, argument="target", labelled=False, root=own.root)
+    # all are listed first: a target that is not there is told before others are looked at
+    listed = {own.one_target: _listing_of_target(own) for own in each}
     before: _Checked | None = None
     seconds: list[float] = []
     for own in each:
-        checked = _check_one(own, before, source=source, target=target)
+        checked = _check_one(own, before, listed, source=source, target=target)
         before = before or checked
         seconds += [] if checked.estimate is None else [checked.estimate.seconds]
     if seconds:
         say_result(f"{len(each)} targets: all in all about {clock(sum(seconds))}, beside reading the images")
 
 
-def _check_one(config: TrainConfig, before: _Checked | None, *, source: bool, target: bool) -> _Checked:
+def _check_one(
+    config: TrainConfig,
+    before: _Checked | None,
+    listed: Mapping[str, Listing | None],
+    *,
+    source: bool,
+    target: bool,
+) -> _Checked:
     """Prints what matters of source and target, where they are given.
 
     Args:
         config: of one target.
         before: what another target and the source came to, which is not described again.
+        listed: files of targets that are listed already, None for what is no files.
 
     Raises:
         UserError: data or settings that ``train`` would refuse.
     """
     kit, preprocessing = None, image_network.make_preprocessing(config)
     if config.kit is not None:
-        config, (preprocessing, _, kit) = begin(config, choose_device(config.device))
+        opened = None if before is None else before.kit
+        config, (preprocessing, _, kit) = begin(config, choose_device(config.device), opened)
     refused: UserError | None = None
     try:
         sources = [config.source] if isinstance(config.source, str) else config.source
@@ -136,14 +145,15 @@ def _check_one(config: TrainConfig, before: _Checked | None, *, source: bool, ta
     if kit is not None and before is None:
         _describe_kit(kit)
     found = _describe_data(
-        config, preprocessing, None if before is None else before.found, source=source, target=target
+        config, preprocessing, None if before is None else before.found, listed, source=source, target=target
     )
     if refused is not None:
         raise refused
     if not target or not (source or kit is not None):
-        return _Checked(found)
+        return _Checked(found, kit)
     _check_beside(config, found.files, kit)
-    return _Checked(found, _foresee(config, preprocessing, found, kit, None if before is None else before.estimate))
+    estimate = _foresee(config, preprocessing, found, kit, None if before is None else before.estimate)
+    return _Checked(found, kit, estimate)
 
 
 def _check_beside(config: TrainConfig, files: Listings, kit: Kit | None) -> None:
@@ -202,9 +212,10 @@ class _Estimate:
 
 @dataclass(frozen=True)
 class _Checked:
-    """What one target and the source came to; no estimate where a domain is missing."""
+    """What one target and the source, or the kit in its place, came to; no estimate where a domain is missing."""
 
     found: _Found
+    kit: Kit | None
     estimate: _Estimate | None = None
 
 
@@ -231,12 +242,19 @@ def _describe_kit(kit: Kit) -> None:
 
 
 def _describe_data(
-    config: TrainConfig, preprocessing: Preprocessing, before: _Found | None, *, source: bool, target: bool
+    config: TrainConfig,
+    preprocessing: Preprocessing,
+    before: _Found | None,
+    listed: Mapping[str, Listing | None],
+    *,
+    source: bool,
+    target: bool,
 ) -> _Found:
     """Prints the data, and returns what they came to.
 
     Args:
         before: what they came to with another target of the same source, which is not described again.
+        listed: files of targets that are listed already.
     """
     request = recipe.make_data_request(config)
     where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
@@ -249,7 +267,8 @@ def _describe_data(
         others, files = [], before.files
     of_source, of_target = files.sources[0] if files.sources else None, None
     if target:
-        of_target = listing_of(config.one_target, argument="target", labelled=False, root=config.root)
+        name = config.one_target
+        of_target = listed[name] if name in listed else _listing_of_target(config)
         with CountedProgress("looked at values beyond 8 bits") as progress:  # not kept: nothing is written here
             of_target = None if of_target is None else with_whole_numbers(of_target, "ram", on_progress=progress)
     found = _surveyed(of_source, of_target, preprocessing, config.strict, None if before is None else before.source)
@@ -346,6 +365,11 @@ def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]
         else:
             listings.append(listing)
     return (join_listings(listings) if listings else None), others
+
+
+def _listing_of_target(config: TrainConfig) -> Listing | None:
+    """Returns the files of the target; None for what is no files."""
+    return listing_of(config.one_target, argument="target", labelled=False, root=config.root)
 
 
 def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
