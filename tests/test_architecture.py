@@ -180,7 +180,6 @@ CONFIGURED = {
     "run.checks",
     "run.foreseen_kind",
     "run.kit_check",
-    "run.models_in_folder",
     "run.settings.config",
     "run.settings.config_file",
     "run.settings.presets",

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from dalib.run.recipe.run_models import FinishedModel
     from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.recipe.stages import LastStages
-    from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Setup
 
 
@@ -62,12 +61,11 @@ class ModelsInFolder:
         save_model(self.run.source_only.model, whole, self._description)
         return self.with_aligned(models)
 
-    def with_trained(self, name: str, config: TrainConfig, before: RunModels, *, resume: bool) -> RunModels:
+    def with_trained(self, name: str, before: RunModels, *, resume: bool) -> RunModels:
         """Trains the model of that name; with trained stages, the head first and the stages with it from there.
 
         Args:
             name: adapted or source-only.
-            config: of this training.
             before: the models that are there.
             resume: continue from the last checkpoint.
 
@@ -79,12 +77,12 @@ class ModelsInFolder:
             StoppedError: a signal came; the step is saved.
         """
         if name != "source-only":
-            before = self._with_kind(config, before)
-        inputs = self._inputs_of(name, config, before)
+            before = self._with_kind(before)
+        inputs = self._inputs_of(name, before)
         if name == "adapted" and inputs.stages is not None:
-            task, model = self._train_stages(config, inputs, inputs.stages, before, resume=resume)
+            task, model = self._train_stages(inputs, inputs.stages, before, resume=resume)
         else:
-            task = self._task(name, config, inputs, before)
+            task = self._task(name, inputs, before)
             model = self._train(task, before, resume=resume)
         if (kit := self.setup.request.kit) is not None and self.setup.world.first:
             model = with_validation_of(kit, model)
@@ -102,9 +100,9 @@ class ModelsInFolder:
         save_model(self.run.aligned.model, self.inputs.of("aligned")[1](aligned.trained.model), self._description)
         return before.with_model("aligned", aligned)
 
-    def _with_kind(self, config: TrainConfig, before: RunModels) -> RunModels:
+    def _with_kind(self, before: RunModels) -> RunModels:
         """Returns the models with what the target seems to be, where that is left to them and can be seen."""
-        kit, world = self.setup.request.kit, self.setup.world
+        config, kit, world = self.setup.config, self.setup.request.kit, self.setup.world
         if config.classes != "auto" or not can_be_told(baseline=config.baseline, prior=config.prior, kit=kit):
             return before
         kind = decide_kind(self.inputs, before, hinted=config.hints is not None, world=world)
@@ -112,9 +110,10 @@ class ModelsInFolder:
             say(kind.in_words())
         return replace(before, kind=kind)
 
-    def _inputs_of(self, name: str, config: TrainConfig, before: RunModels) -> TrainingInputs:
+    def _inputs_of(self, name: str, before: RunModels) -> TrainingInputs:
         """Returns the inputs of a training; an adaptation's fit a target that is no mirror of the source's classes."""
-        classes, world = before.of_classes(config.classes), self.setup.world
+        config, world = self.setup.config, self.setup.world
+        classes = before.of_classes(config.classes)
         if name == "source-only" or classes == "same":
             return self.inputs
         if classes == "fewer":
@@ -136,11 +135,11 @@ class ModelsInFolder:
         )
 
     def _train_stages(
-        self, config: TrainConfig, inputs: TrainingInputs, stages: LastStages, before: RunModels, *, resume: bool
+        self, inputs: TrainingInputs, stages: LastStages, before: RunModels, *, resume: bool
     ) -> tuple[Task, FinishedModel]:
         """Trains the head on the frozen backbone, and from there the backbone's last stages with it."""
-        frozen = self._train(self._task("frozen", config, inputs, before), before, resume=resume).trained
-        own = recipe.of_stages(config)
+        frozen = self._train(self._task("frozen", inputs, before), before, resume=resume).trained
+        config, own = self.setup.config, recipe.of_stages(self.setup.config)
         with self.setup.world.in_turn():
             on_maps = replace(inputs, domains=stages.to_maps(inputs.expected, config.seed))
         stored, standardized = stages.stored(), inputs.standardized
@@ -158,34 +157,38 @@ class ModelsInFolder:
             weights=frozen.model.state_dict(),
             statistics=statistics_for(on_maps, stored.plain, recomputed=own.statistics == "recomputed"),
             expected=inputs.expected,
-            hints=self._hints(own, inputs, before),
+            hints=self._hints(inputs, before),
         )
         adapted = self._train(task, before, resume=resume)
         if frozen.stopped and not adapted.trained.stopped:  # it began with a head that had collapsed
             adapted = replace(adapted, trained=replace(adapted.trained, stopped=frozen.stopped, ended=frozen.ended))
         return task, adapted
 
-    def _task(self, name: str, config: TrainConfig, inputs: TrainingInputs, before: RunModels) -> Task:
+    def _task(self, name: str, inputs: TrainingInputs, before: RunModels) -> Task:
         """Returns a training whose results go into its part of the folder."""
         own, whole = inputs.of(name)
         start, folder = self.setup.start, training_folder(name, self.run, recipe.name_of_training(self.setup.config))
+        model = "adapted" if name == "frozen" else name
+        config = dict(recipe.trainings(self.setup.config))[model]
         return Task(
             name,
             config,
             inputs.domains,
             own,
             self._results(folder, whole),
-            weights=None if start is None else start.weights_for("adapted" if name == "frozen" else name),
+            weights=None if start is None else start.weights_for(model),
             statistics=statistics_for(inputs, own.plain, recomputed=config.statistics == "recomputed"),
             expected=inputs.expected,
-            hints=None if name == "source-only" else self._hints(config, inputs, before),
+            hints=None if name == "source-only" else self._hints(inputs, before),
             confidence=recipe.confidence_of(self.setup.config),
         )
 
-    def _hints(self, config: TrainConfig, inputs: TrainingInputs, before: RunModels) -> TrustedHints | None:
+    def _hints(self, inputs: TrainingInputs, before: RunModels) -> TrustedHints | None:
         """Returns the hints that an adaptation learns from, if there are some."""
-        compared = config.keep != "adapted"
-        return trusted_hints(inputs, before, compared=compared, seed=config.seed, world=self.setup.world)
+        config = self.setup.config
+        return trusted_hints(
+            inputs, before, compared=config.keep != "adapted", seed=config.seed, world=self.setup.world
+        )
 
     def _results(self, folder: TrainingFolder, whole: Callable[[nn.Module], nn.Module]) -> InFolder:
         """Returns results in a folder, whose models are written as networks of images, which ``whole`` makes."""

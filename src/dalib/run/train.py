@@ -356,13 +356,13 @@ def _train_models(
     """
     in_folder = ModelsInFolder(run, setup, inputs, partial(_observer, context))
     models = in_folder.from_kit()
-    trainings = recipe.trainings(setup.config)
-    for name, config in trainings:
+    names = [name for name, _ in recipe.trainings(setup.config)]
+    for name in names:
         since = time.monotonic()
         try:
             with context.requests.at_a_step():
                 taken = name == "source-only" and _take_from_sibling(run, setup, summary, context)
-                models = in_folder.with_trained(name, config, models, resume=context.resume or taken)
+                models = in_folder.with_trained(name, models, resume=context.resume or taken)
             if context.world.any(context.requests.signal is not None):  # behind the last step, which is saved
                 raise KeyboardInterrupt
         except TrainingDivergedError:
@@ -371,7 +371,7 @@ def _train_models(
                 write_report(run)
             raise
         summary = timed(summary, name, time.monotonic() - since)
-        if context.world.first and name == "source-only" and len(trainings) > 1:
+        if context.world.first and name == "source-only" and len(names) > 1:
             since = time.monotonic()
             models = in_folder.with_aligned(models)
             summary = timed(summary, "aligned", time.monotonic() - since)
