@@ -14,7 +14,7 @@ from scipy.optimize import lsq_linear, minimize
 from seen import MODELS, WEIGHTS_OF, Pair, Recorded, seen_in
 from tasks import HELD_OUT, OF_PACKAGES
 
-from dalib.judge.better import PRIOR_LOG_ODDS, WEIGHTS
+from dalib.judge.better import PRIOR_LOG_ODDS, WEIGHTS, prior_of_adapted
 from dalib.judge.calibrated import Agreements, Calibration, calibrated_estimate, headroom, log_odds
 from dalib.judge.guard import MIN_CERTAINTY, MIN_CLASSES_KEPT
 
@@ -83,7 +83,7 @@ def judged(weights: Array, task: Recorded) -> Judged:
     baseline = "source-only"
     if ("aligned", baseline) in task.models and _chance(weights, task.models["aligned", baseline]) >= 0.5:
         baseline = "aligned"
-    prior = PRIOR_LOG_ODDS["adapted"] if baseline == "source-only" and "aligned" in task.accuracy else 0.0
+    prior = prior_of_adapted(baseline, task.accuracy)
     return Judged(baseline, _chance(weights, task.models["adapted", baseline], prior))
 
 

@@ -14,7 +14,7 @@ from dalib.judge import signs
 from dalib.judge.neighbours import Votes, neighbour_votes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from dalib.judge.structure import Structure
 
@@ -52,6 +52,23 @@ PRIOR_LOG_ODDS: Mapping[str, float] = MappingProxyType({"aligned": 2.0, "adapted
 
 PRIOR_VOTES = 2.5
 """Votes that each model is given before any image votes."""
+
+
+def prior_of_adapted(baseline: str, others: Container[str]) -> float:
+    """Returns the log odds that the adapted model is better than its baseline, before any image is seen.
+
+    Beside aligned they are 0, so that equal models get one half. Where source-only was judged to be better than
+    aligned, adapted begins with its own prior, as aligned did: that both models with the target's statistics seem
+    worse is doubtful, since few images decide it.
+
+    Args:
+        baseline: name of the model that adapted is compared with.
+        others: names of the models that the baseline was judged to be better than.
+
+    >>> prior_of_adapted("source-only", ["aligned"]), prior_of_adapted("aligned", ["source-only"])
+    (1.0, 0.0)
+    """
+    return PRIOR_LOG_ODDS["adapted"] if baseline == "source-only" and "aligned" in others else 0.0
 
 
 def signs_of(target: Tensor, reference: Tensor, structure: Structure) -> Signs:

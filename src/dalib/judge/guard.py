@@ -11,7 +11,15 @@ import torch
 
 from dalib.core.words import likelihood, undecided
 from dalib.judge.accuracy import FEWEST_VALIDATED, MAX_FALL, fallen_to_chance
-from dalib.judge.better import PRIOR_LOG_ODDS, Signs, pairwise, probability_better, signs_of, votes_of
+from dalib.judge.better import (
+    PRIOR_LOG_ODDS,
+    Signs,
+    pairwise,
+    prior_of_adapted,
+    probability_better,
+    signs_of,
+    votes_of,
+)
 from dalib.judge.scores import class_vanishing
 from dalib.judge.signs import MAX_NAME_MARGIN
 from dalib.judge.structure import Representation, standardized
@@ -152,16 +160,6 @@ class Baseline:
     others: Mapping[str, float] = field(default_factory=dict)
     source_only: Tensor | None = None
 
-    @property
-    def prior(self) -> float:
-        """Log odds that the adapted model is better than it, before any image is seen.
-
-        Beside aligned they are 0, so that equal models get one half. Where source-only was judged to be better than
-        aligned, adapted begins with its own prior, as aligned did: that both models with the target's statistics seem
-        worse is doubtful, since few images decide it.
-        """
-        return PRIOR_LOG_ODDS["adapted"] if self.name == "source-only" and "aligned" in self.others else 0.0
-
     @classmethod
     def best_of(cls, candidates: Mapping[str, Scored], structure: Structure | None) -> Baseline:
         """Chooses one of the baselines without a target label.
@@ -230,7 +228,7 @@ def compare(
     before, now, other = baseline.scored.scores, adapted.scores, baseline.name
     if (count := len(adapted.evidence.target)) < MIN_IMAGES:
         return _of_few_images(count, baseline, stopped)
-    expected = baseline.prior + (0.0 if hints is None else hints.log_odds)
+    expected = prior_of_adapted(baseline.name, baseline.others) + (0.0 if hints is None else hints.log_odds)
     probability, signs, votes = 1 / (1 + math.exp(-expected)), {}, None
     if structure is not None:
         said = {"adapted": adapted.evidence.target, other: baseline.scored.evidence.target}
