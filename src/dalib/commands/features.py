@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import RUN_HELP, add_images, add_loudness, add_model, add_reading
+from dalib.commands.subcommand import RUN_HELP, add_table_of_images
 from dalib.core.console import say_result
 from dalib.core.errors import Setting, UserError
 
@@ -46,16 +46,11 @@ def add_arguments(parser: ArgumentParser) -> None:
         help="how the tensors of a file of weights are matched: by name, or by position for torch.save's files with "
         "other names",
     )
-    add_images(parser)
-    parser.add_argument(
-        "--out",
-        required=True,
-        help="what to write: NPZ (.npz), Parquet (.parquet), or, without an ending, a folder of features.npy and "
-        "names.npy. Earlier features are replaced, anything else is refused",
+    add_table_of_images(
+        parser,
+        "what to write: NPZ (.npz), Parquet (.parquet), or, without an ending, a folder of features.npy and names.npy. "
+        "Earlier features are replaced, anything else is refused",
     )
-    add_model(parser)
-    add_reading(parser, cache="off")
-    add_loudness(parser)
 
 
 def run(call: Call) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from dalib.commands.subcommand import add_images, add_loudness, add_model, add_reading, add_run
+from dalib.commands.subcommand import add_run, add_table_of_images
 from dalib.core.console import say_result
 
 if TYPE_CHECKING:
@@ -24,16 +24,11 @@ DESCRIPTION = (
 
 def add_arguments(parser: ArgumentParser) -> None:
     add_run(parser, "; or a file or folder that dalib export wrote")
-    add_images(parser)
-    parser.add_argument(
-        "--out",
-        required=True,
-        help="file to write: CSV, or Parquet if it ends in .parquet. An earlier table of predictions is replaced, any "
-        "other file is refused",
+    add_table_of_images(
+        parser,
+        "file to write: CSV, or Parquet if it ends in .parquet. An earlier table of predictions is replaced, any other "
+        "file is refused",
     )
-    add_model(parser)
-    add_reading(parser, cache="off")
-    add_loudness(parser)
 
 
 def run(call: Call) -> None:

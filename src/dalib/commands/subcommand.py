@@ -63,13 +63,22 @@ def add_model(parser: ArgumentParser) -> None:
     )
 
 
-def add_images(parser: ArgumentParser) -> None:
-    """Adds the images that a command computes something of, one by one."""
+def add_table_of_images(parser: ArgumentParser, out: str) -> None:
+    """Adds all that ``predict`` and ``features`` take beside the network: images, how they are read, and the table.
+
+    Args:
+        parser: of the subcommand.
+        out: help of ``--out``.
+    """
     parser.add_argument(
         "--images",
         required=True,
         help="images: a folder, flat or nested, a list of images, shards (.tar), or one image",
     )
+    parser.add_argument("--out", required=True, help=out)
+    add_model(parser)
+    add_reading(parser, cache="off")
+    add_loudness(parser)
 
 
 def add_reading(parser: ArgumentParser, cache: str) -> None:
