@@ -131,8 +131,7 @@ def _check_one(
         config, (preprocessing, _, kit) = begin(config, choose_device(config.device), opened)
     refused: UserError | None = None
     try:
-        sources = [config.source] if isinstance(config.source, str) else config.source
-        require_apart(sources if source else [], config.one_target if target else None)
+        require_apart(config.sources if source else [], config.one_target if target else None)
         check_inputs(config)
         check_prior(config.prior, None if kit is not None else config.data.validation_share)
         check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
@@ -355,10 +354,9 @@ def _class_counts(
 
 def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:
     """Returns the files of all sources as one listing, and the sources that are not files."""
-    sources = [config.source] if isinstance(config.source, str) else config.source
     listings: list[Listing] = []
     others: list[str] = []
-    for each in sources:
+    for each in config.sources:
         listing = listing_of(each, argument="source", labelled=True, root=config.root)
         if listing is None:
             others.append(each)
@@ -397,9 +395,9 @@ def _describe_groups(
 
     What has no files is left out, and of more than MOST_COMPARED files nothing is compared without a setting.
     """
-    sources = (config.source,) if isinstance(config.source, str) else tuple(config.source)
     domains: list[ImagesToGroup] = []
-    for what, places, listing in (("source", sources, of_source), ("target", (config.one_target,), of_target)):
+    of_domains = (("source", tuple(config.sources), of_source), ("target", (config.one_target,), of_target))
+    for what, places, listing in of_domains:
         compared = config.groups in (None, AUTO)
         if listing is None or (config.groups is None and len(listing.paths) > MOST_COMPARED):
             continue

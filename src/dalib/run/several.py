@@ -228,8 +228,7 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
     Raises:
         UserError: there is something already, or it lies among images.
     """
-    sources = [config.source] if isinstance(config.source, str) else config.source
-    require_outside(folder.root, sources, [own.one_target for own in runs.values()], "the runs'")
+    require_outside(folder.root, config.sources, [own.one_target for own in runs.values()], "the runs'")
     if folder.root.exists() and (not folder.root.is_dir() or any(folder.root.iterdir())):
         if not folder.is_one():
             raise occupied(folder.root, ", this one is not of several targets")

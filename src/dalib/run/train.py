@@ -207,9 +207,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
 
 def _check_place(config: TrainConfig, run: RunFolder, world: World) -> None:
     """Refuses a folder in which the run cannot be made."""
-    sources = [config.source] if isinstance(config.source, str) else config.source
-    sources = sources if config.kit is None else []
-    check_place(run, sources, config.one_target, world, init=config.init, overwrite=config.overwrite)
+    check_place(run, config.sources, config.one_target, world, init=config.init, overwrite=config.overwrite)
 
 
 def _say_length(setup: Setup, context: _Context) -> None:

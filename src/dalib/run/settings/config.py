@@ -458,6 +458,13 @@ class TrainConfig(Checked):
             object.__setattr__(self, "source", self.kit)
 
     @property
+    def sources(self) -> list[str]:
+        """The sources, one or several; none where a kit stands in for them."""
+        if self.kit is not None:
+            return []
+        return [self.source] if isinstance(self.source, str) else self.source
+
+    @property
     def one_target(self) -> str:
         """The target of a single run."""
         assert isinstance(self.target, str)  # several are divided before (dalib.run.several)
