@@ -124,20 +124,20 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     backbones, hub = fetched(config.backbones, init=config.init is not None, world=world)
     config = config.with_backbones(backbones)
-    config, beginning = begin(config, device)
-    _check_values(config, beginning, world)
-    config, network = _network(config, beginning)
-    _check_network(config, beginning, network, world)
-    request = replace(recipe.make_data_request(config), kit=beginning.kit)
-    listings = _checked_listings(config, request, beginning.start, world) if for_training else None
-    config = _with_precision(config, network, beginning.preprocessing, device, world)
+    config, point = starting_point(config, device)
+    _check_values(config, point, world)
+    config, network = _network(config, point)
+    _check_network(config, point, network, world)
+    request = replace(recipe.make_data_request(config), kit=point.kit)
+    listings = _checked_listings(config, request, point.start, world) if for_training else None
+    config = _with_precision(config, network, point.preprocessing, device, world)
     undecided = config.model.domain_statistics == "auto"
-    space = _space(config, network, beginning.preprocessing, device) if undecided else None
-    return Setup(config, request, beginning.preprocessing, device, beginning.start, world, hub, listings, space)
+    space = _space(config, network, point.preprocessing, device) if undecided else None
+    return Setup(config, request, point.preprocessing, device, point.start, world, hub, listings, space)
 
 
-class Beginning(NamedTuple):
-    """Where a run begins: how images are prepared, and the models and the kit that it starts from, if it does."""
+class StartingPoint(NamedTuple):
+    """The preprocessing of a run's images, and the models and the kit that the run starts from, if it does."""
 
     preprocessing: Preprocessing
     start: Start | None
@@ -145,7 +145,7 @@ class Beginning(NamedTuple):
 
     @property
     def classes(self) -> int:
-        """The classes of a network to check with: those of the start, or two."""
+        """Number of classes of a network to check with: that of the models to start from, or two."""
         return 2 if self.start is None else len(self.start.classes)
 
 
@@ -156,8 +156,10 @@ def open_kit_of(config: TrainConfig, device: torch.device) -> Kit | None:
     return open_in_place_of_source(config.kit, config.features, device, with_own_statistics)
 
 
-def begin(config: TrainConfig, device: torch.device, kit: Kit | None = None) -> tuple[TrainConfig, Beginning]:
-    """Returns the configuration fitted to the models, or to the kit, that the run starts from, and these.
+def starting_point(
+    config: TrainConfig, device: torch.device, kit: Kit | None = None
+) -> tuple[TrainConfig, StartingPoint]:
+    """Opens what a run starts from, a kit or other models; returns the configuration fitted to it, and it.
 
     Args:
         config: of the run.
@@ -175,41 +177,41 @@ def begin(config: TrainConfig, device: torch.device, kit: Kit | None = None) -> 
         start, preprocessing = Start.of_kit(kit), kit.preprocessing
     if start is not None:
         config = image_network.fitted_to(config, start)
-    return config, Beginning(preprocessing, start, kit)
+    return config, StartingPoint(preprocessing, start, kit)
 
 
-def _check_values(config: TrainConfig, beginning: Beginning, world: World) -> None:
+def _check_values(config: TrainConfig, point: StartingPoint, world: World) -> None:
     """Refuses values out of their range, and settings that do not go together."""
     check_counts(config, world)
     time_limit_of(config)
-    check_prior(config.prior, config.data.validation_share if beginning.kit is None else None)
+    check_prior(config.prior, config.data.validation_share if point.kit is None else None)
     check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
     check_inputs(config)
 
 
-def _network(config: TrainConfig, beginning: Beginning) -> tuple[TrainConfig, ImageClassifier]:
+def _network(config: TrainConfig, point: StartingPoint) -> tuple[TrainConfig, ImageClassifier]:
     """Makes the network once; returns the configuration with the share of each domain's statistics that it can have."""
-    architecture = image_network.image_inputs(config, beginning.preprocessing).architecture
-    network = image_network.make_student(config, architecture, beginning.classes)
+    architecture = image_network.image_inputs(config, point.preprocessing).architecture
+    network = image_network.make_student(config, architecture, point.classes)
     share = checked_share(
         config.model.domain_statistics,
         network.backbone,
         features=config.features,
         trained_stages=config.model.trained_stages,
-        images_of_both=beginning.start is None,
+        images_of_both=point.start is None,
     )
     return image_network.with_share(config, share), network
 
 
-def _check_network(config: TrainConfig, beginning: Beginning, network: ImageClassifier, world: World) -> None:
+def _check_network(config: TrainConfig, point: StartingPoint, network: ImageClassifier, world: World) -> None:
     """Refuses first weights that do not fit the network, and settings of which nothing can be made with it."""
-    if beginning.start is not None:
-        for weights in beginning.start.weights.values():
+    if point.start is not None:
+        for weights in point.start.weights.values():
             image_network.load_first(network, weights)
-    if beginning.kit is not None:
-        require_whole(beginning.kit, network)
-    make_predictor(network, image_network.architecture_of(config, beginning.preprocessing))
-    make_method(config, network, beginning.classes)
+    if point.kit is not None:
+        require_whole(point.kit, network)
+    make_predictor(network, image_network.architecture_of(config, point.preprocessing))
+    make_method(config, network, point.classes)
     check_hints(config.hints, config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
     check_stages(config, world, network)
