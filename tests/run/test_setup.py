@@ -12,7 +12,7 @@ from dalib.engine.distributed import World
 from dalib.run.setup import first_summary, open_data, prepare, say_data
 from dalib.run.start import domains
 from dalib.run.timing import length
-from dalib.run.timing.length import Begun, say_length
+from dalib.run.timing.length import KnownBefore, say_length
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_each_folder_is_listed_once(config, monkeypatch):
     for module in (domains, length):
         monkeypatch.setattr(module, "listing_of", counted)
     setup = prepare(config, World())
-    say_length(setup.config, Begun(setup.preprocessing, setup.device, 1, setup.listings))
+    say_length(setup.config, KnownBefore(setup.preprocessing, setup.device, 1, setup.listings))
     setup, data = open_data(setup)
     assert listed == ["source", "target"]
     assert len(data.domains.target.names) == 10

@@ -52,7 +52,7 @@ from dalib.run.settings.presets import check_applied
 from dalib.run.setup import first_summary, open_data, prepare, say_data
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_of_model, timed
-from dalib.run.timing.length import Begun, say_length
+from dalib.run.timing.length import KnownBefore, say_length
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
@@ -223,7 +223,7 @@ def _say_length(setup: Setup, context: _Context) -> None:
     if setup.space is not None and context.world.size == 1 and not is_open(config):  # else no time is measured
         choice = choice_for_files(setup.space, setup.listings)
         config = config if choice is None else image_network.with_share(config, choice.share)
-    begun = Begun(
+    known = KnownBefore(
         setup.preprocessing,
         setup.device,
         context.world.size,
@@ -231,7 +231,7 @@ def _say_length(setup: Setup, context: _Context) -> None:
         setup.request.kit,
         context.since,
     )
-    if (pace := say_length(config, begun)) is not None:
+    if (pace := say_length(config, known)) is not None:
         context.measured = config, pace
 
 

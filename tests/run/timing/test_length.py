@@ -7,7 +7,7 @@ import yaml
 from dalib.commands.main import run
 from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.config import TrainConfig
-from dalib.run.timing.length import Begun, say_length
+from dalib.run.timing.length import KnownBefore, say_length
 
 
 def test_the_line_after_the_opening_tells_time_and_model(noise, slow_machine, tmp_path, capsys):
@@ -29,7 +29,7 @@ def test_several_processes_are_told_the_plan_without_a_time(capsys, monkeypatch)
         lambda *given, **more: pytest.fail("one process would wait for the others"),
     )
     config = TrainConfig(steps=100)
-    say_length(config, Begun(make_preprocessing(config), torch.device("cpu"), 2))
+    say_length(config, KnownBefore(make_preprocessing(config), torch.device("cpu"), 2))
     assert "becomes the selected model" in capsys.readouterr().out
 
 

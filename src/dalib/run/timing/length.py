@@ -12,6 +12,7 @@ from dalib.core.words import time_in_words
 from dalib.data.decoding import decode
 from dalib.data.sources import listing_of
 from dalib.run.recipe import recipe
+from dalib.run.start.domains import Listings
 from dalib.run.timing.pace import Counts, measure_pace, say_parts, seconds_of_run
 from dalib.run.timing.time_limit import Recipe, fitted_to_time, is_open, planned_seconds, time_limit_of
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.run.settings.config import TrainConfig
-    from dalib.run.start.domains import Listings
     from dalib.run.start.kit import Kit
     from dalib.run.timing.pace import Pace
 
@@ -32,14 +32,14 @@ _DECODED = 12
 
 
 @dataclass(frozen=True)
-class Begun:
+class KnownBefore:
     """What is known of a run before its images are read.
 
     Attributes:
         preprocessing: how images are stored and normalised.
         device: where networks compute.
-        processes: that train together.
-        listings: files of source and target, where they are listed already.
+        processes: number of processes that train together.
+        listings: files of source and target, where they are listed already, as those of named sets never are.
         kit: what stands in for the source, if anything does.
         since: when the run began, by ``time.monotonic``; now by default.
     """
@@ -52,7 +52,7 @@ class Begun:
     since: float = field(default_factory=time.monotonic)
 
 
-def say_length(config: TrainConfig, begun: Begun) -> Pace | None:
+def say_length(config: TrainConfig, known: KnownBefore) -> Pace | None:
     """Prints, before images are read, how long the whole run takes and which model is selected.
 
     Where source and target are no files, which are read in seconds, it prints only what is to be done; likewise with
@@ -64,22 +64,22 @@ def say_length(config: TrainConfig, begun: Begun) -> Pace | None:
     Raises:
         TooShortError: a time limit in which not even the least fits.
     """
-    counts, reading = _counted(config, begun)
+    counts, reading = _counted(config, known)
     steps = _steps_known(config, counts)
     if config.time_limit is not None and steps is None:
         pace = None
-        if counts is not None and begun.processes == 1:
-            pace = measure_pace(config, begun.preprocessing, counts.classes, begun.device)
-            left = planned_seconds(config) - (time.monotonic() - begun.since) - reading
+        if counts is not None and known.processes == 1:
+            pace = measure_pace(config, known.preprocessing, counts.classes, known.device)
+            left = planned_seconds(config) - (time.monotonic() - known.since) - reading
             fitted_to_time(config, counts, pace, left, usual=Recipe.of(config, counts))
         limit = Setting("time_limit", config.time_limit)
         say(f"{time_in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
         return pace
-    if counts is None or steps is None or steps <= SHORT or begun.processes > 1:
+    if counts is None or steps is None or steps <= SHORT or known.processes > 1:
         say(f"{_plan(config)[:1].upper()}{_plan(config)[1:]}")
         return None
     config = replace(config, steps=steps, epochs=None)
-    pace = measure_pace(config, begun.preprocessing, counts.classes, begun.device)
+    pace = measure_pace(config, known.preprocessing, counts.classes, known.device)
     parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
     say(f"{time_in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
     say_parts(parts)
@@ -114,33 +114,28 @@ def counts_of_kit(kit: Kit, target: int) -> Counts:
     return Counts(kit.rows(target) + validation, validation, target, len(kit.description.classes), drawn=True)
 
 
-def _counted(config: TrainConfig, begun: Begun) -> tuple[Counts | None, float]:
+def _counted(config: TrainConfig, known: KnownBefore) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
-    if (known := BUILT_IN.get((str(config.source), config.one_target))) is not None:
-        return known, 3.0
-    known_files = begun.listings
-    sources = [config.source] if isinstance(config.source, str) else config.source
-    if config.kit is not None:  # no image of the source is read
-        sources = []
-    of_sources = known_files.sources if known_files is not None and sources else (None,) * len(sources)
-    listings = [
+    if (counts := BUILT_IN.get((str(config.source), config.one_target))) is not None:
+        return counts, 3.0
+    listings = known.listings or Listings((None,) * len(config.sources), None)
+    sources = [
         files or listing_of(each, argument="source", labelled=True, root=config.root)
-        for each, files in zip(sources, of_sources, strict=True)
+        for each, files in zip(config.sources, listings.sources, strict=True)
     ]
-    target = known_files and known_files.target
-    target = target or listing_of(config.one_target, argument="target", labelled=False, root=config.root)
-    if target is None or any(each is None for each in listings) or (config.kit is not None and begun.kit is None):
+    target = listings.target or listing_of(config.one_target, argument="target", labelled=False, root=config.root)
+    found = [each for each in sources if each is not None]
+    if target is None or len(found) < len(sources):
         return None, 0.0
-    found = [each for each in listings if each is not None]
     source = sum(len(each.paths) for each in found)
     classes = len({name for each in found for name in each.classes or ()})
     seconds = 0.0
     for listing in (*found, target):
         some = listing.paths[:: max(1, len(listing.paths) // _DECODED)][:_DECODED]
         since = time.perf_counter()
-        decode(some, begun.preprocessing)
+        decode(some, known.preprocessing)
         seconds += (time.perf_counter() - since) / max(1, len(some)) * len(listing.paths)
-    if begun.kit is not None:
-        return counts_of_kit(begun.kit, len(target.paths)), seconds
+    if known.kit is not None:
+        return counts_of_kit(known.kit, len(target.paths)), seconds
     validation = round(source * config.data.validation_share)
     return Counts(source, validation, len(target.paths), max(2, classes)), seconds
