@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 HELP = "check installation and data, and estimate how long training will take"
 DESCRIPTION = (
-    "Check the installation and the files of --source and --target, and estimate how long training will take. This "
-    "takes the settings of train; it writes nothing. Where a run decides by --classes auto, and it takes at most some "
-    "20 seconds, small models are trained and not kept, which show what the target seems to be."
+    "Check the installation and the files of --source and --target, and estimate how long training will take. It takes "
+    "the settings of train and writes nothing. Where --classes is auto, it also estimates which classes the target "
+    "has, with small models that it trains and does not keep, if that takes at most about 20 seconds."
 )
 USAGE = "dalib checks --source SOURCE --target TARGET [--target TARGET] [options]"
 """Replaces argparse's usage, which lists eighty options."""

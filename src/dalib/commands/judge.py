@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 HELP = "judge models that were trained elsewhere, without labels"
 DESCRIPTION = (
-    "Judge two or more models by their probabilities for the same unlabelled target images: which is better with which "
-    "probability, their order, and how accurate they probably are. No target label is used. With features of the "
-    "images (--images or --features) each pair gets a probability; without, only a weak order is given."
+    "Compare two or more models by what they predict for the same unlabelled target images: how likely each is to be "
+    "better than each other, their order, and an estimate of each accuracy. No target label is used. Without features "
+    "of the images (--images or --features), only a weak order is given."
 )
 
 
@@ -47,14 +47,15 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--features",
         metavar="FILE",
         default=None,
-        help="features of the same images, of a network that none of the models trained, in place of --images: what "
-        "`dalib features` wrote, NPZ with features and names, or .npy or .safetensors in the order of the first table",
+        help="file of features in place of --images: of the same images, by a network that none of the models has "
+        "trained. It is what `dalib features` wrote, NPZ with features and names, or .npy or .safetensors in the order "
+        "of the first table",
     )
     parser.add_argument(
         "--source",
         default=None,
-        help="labelled source images, which estimates of the accuracy need: with --images, a folder with one folder "
-        "for each class; with --features, a file of features and labels by the same network",
+        help="labelled source images, without which accuracies are not estimated: with --images, a folder with one "
+        "folder for each class; with --features, a file of features by the same network, and labels",
     )
     parser.add_argument(
         "--validation",
@@ -71,10 +72,10 @@ def add_arguments(parser: ArgumentParser) -> None:
         "--groups",
         metavar="COLUMN|EXPRESSION|auto",
         default=None,
-        help="target images that belong together, such as those of one burst or patient, which are no independent "
-        "evidence: a column of the tables or of the list --images, a regular expression with one group, such as "
-        "'patient_([0-9]+)', that is searched in the names, or auto, which compares the --images. By default each "
-        "image counts for itself",
+        help="target images that belong together, such as those of one burst or patient, and count as one piece of "
+        "evidence: a column of the tables or of the list that --images names; a regular expression with one group, "
+        "such as 'patient_([0-9]+)', that is searched in the names; or auto, which compares the --images. By default: "
+        "each image counts for itself",
     )
     parser.add_argument("--classes", nargs="+", default=None, help="names of all classes, where no table has them all")
     parser.add_argument(

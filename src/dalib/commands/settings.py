@@ -59,8 +59,8 @@ class SettingsParser(Parser):
         if self.preset is not None:
             return f"The defaults below are those of the preset {self.preset}."
         return (
-            "The defaults below are those without a preset, as the built-in example has them. Folders of "
-            f"photographs take others by themselves: {self.prog} --preset photo-features --help."
+            "The defaults below are those without a preset, which the built-in example has. Folders of photographs "
+            f"get the preset photo-features; to see its defaults: {self.prog} --preset photo-features --help."
         )
 
 

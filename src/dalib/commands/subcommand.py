@@ -13,9 +13,9 @@ DOWNLOAD_HELP = "download a missing named data set, if torchvision can"
 STRICT_HELP = "refuse unreadable images instead of skipping them"
 GROUPS_HELP = (
     "images that belong together, such as bursts or patients: a column of the list of images, or a regular expression "
-    "with one group, such as 'patient_([0-9]+)', that is searched in their paths. By default: as the run was trained"
+    "with one group, such as 'patient_([0-9]+)', that is searched in their paths. By default: the groups of the run"
 )
-QUIET_HELP = "print results and errors alone"
+QUIET_HELP = "print only results and errors"
 VERBOSE_HELP = "also print choices, measurements and every line of the metrics"
 
 

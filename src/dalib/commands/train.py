@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 HELP = "train on two domains, evaluate, and write a report"
 DESCRIPTION = (
     "Train on a labelled source and an unlabelled target, judge without target labels whether that helped, and write "
-    "a run's folder with its report. Photographs need --source and --target alone, written characters also --preset "
-    "digits; without any argument a built-in example runs."
+    "a run's folder with its report. For photographs, --source and --target are enough; for written characters, add "
+    "--preset digits. Without any argument, a built-in example runs."
 )
 USAGE = """dalib train --source SOURCE --target TARGET [--out RUN] [options]
        dalib train --resume RUN"""

@@ -111,17 +111,17 @@ class ModelConfig(Checked):
         dropout: probability of dropout before the bottleneck and before the head.
         standardize: whether each feature of the backbone is scaled to mean 0 and standard deviation 1, within each
             domain. The saved network keeps the target's statistics. Requires --features or --init.
-        domain_statistics: share of each domain's own batch-normalisation statistics in the frozen backbone, from one
-            pass over at most 512 of its unlabelled images; the rest are the pretrained ones: 0 takes none, 1 the
-            domain's alone. A share helps where images are unlike those that the backbone was trained on, and harms
-            where they are like them; joined takes the features of 0 and of 0.3 side by side, at twice the time; auto
-            takes joined where the statistics of either domain are far from the pretrained ones, else 0. The saved
-            network keeps the target's statistics. Requires --features.
+        domain_statistics: share of each domain's own batch-normalisation statistics in the frozen backbone, beside the
+            pretrained ones: 0 takes the pretrained ones alone, 1 the domain's alone, from one pass over at most 512 of
+            its images. A share helps where images are unlike those that the backbone was trained on, and harms where
+            they are like them; joined takes the features of 0 and of 0.3 side by side, at twice the time; auto takes
+            joined where the statistics of either domain are far from the pretrained ones, else 0. The saved network
+            keeps the target's statistics. Requires --features.
         frozen_stages: number of stages of a pretrained backbone that are not trained: 0 trains all of it, 1 freezes the
             stem, 2 the stem and the first stage, and so on; -1 freezes all of it.
         trained_stages: number of last stages of a pretrained backbone that the adaptation trains after a head on stored
-            features. What the stages before give is computed once for --features views of each image, and kept on
-            disk, so that a step costs what the last stages cost. 0 trains the head alone.
+            features. The output of the earlier stages is computed once for --features views of each image and kept on
+            disk, so that a step computes the last stages alone. 0 trains the head alone.
         frozen_norms: whether batch normalisation in a pretrained backbone keeps its pretrained statistics. Its scale
             and shift are trained all the same, unless their stage is frozen.
         checkpointing: whether activations are computed a second time in the backward pass instead of being stored: less
@@ -278,9 +278,9 @@ class TrainConfig(Checked):
             digits (handwritten digits of scikit-learn); or a named data set. Several targets, each of which gets a run
             of its own, are given by repeating the setting, as PLACE or NAME=PLACE; in a file, as names with places.
         target_labels: labels of a few target images: a CSV file with path and label, such as the list of dalib query,
-            filled in. The adaptation learns from them: about every eighth labelled image of a batch is one of these.
-            The source-only model does not. Of 50 labels or more, every fifth is held out from training to compare the
-            models; of fewer, all are trained on and none is used to compare.
+            filled in. The adaptation learns from them, the source-only model does not: about every eighth labelled
+            image of a batch is one of these. With 50 labels or more, every fifth is held out from training to compare
+            the models; with fewer, the adaptation learns from all of them, and none compares models.
         hints: predictions or labels of another origin for some or all target images, such as those of zero-shot CLIP,
             an old model or an annotator: a table (CSV, NPZ or Parquet) of the images' names and a probability for each
             class, or with a column label. They correct the teacher's predictions as far as they agree with it: random
@@ -317,8 +317,8 @@ class TrainConfig(Checked):
         download: whether a named data set that is missing is downloaded, where torchvision can.
         evaluate: labelled target images that measure the models once, after training: a folder with one folder for
             each class, a list or shards with labels, digits-held-out, or a named test set such as usps-test. The model
-            that is clearly better on them becomes the selected model. By default: the test set of a named target, which
-            selects nothing; otherwise none. With several targets, repeat the setting in their order, or give
+            that is clearly better on them becomes the selected model. By default: the test set of a named target, whose
+            labels select no model; otherwise none. With several targets, repeat the setting in their order, or give
             TARGETNAME=PLACE.
         out: the run's folder. By default: a new folder in runs/.
         track: experiment tracker that also receives the metrics during training: tensorboard (in RUN/tensorboard),
@@ -337,24 +337,23 @@ class TrainConfig(Checked):
             predictions at each evaluation; a JSON or CSV file of classes and shares; or the folder of a run that dalib
             eval --labels has written shares for.
         classes: classes of the target: same, all of the source's; fewer, some of them, not known which (partial
-            adaptation); other, all of them and images of none of them (open-set adaptation); or auto, whichever
-            the predictions of source-only and aligned show: fewer with a probability of at least 90%, other with at
-            least 98%, else same. With fewer, the source-only model's predictions decide how often source images of each
-            class are drawn, and replace the class prior unless --prior is a file. With other, images that seem to be of
-            none of the classes are excluded from the adaptation, and predictions name such images unknown, at a
+            adaptation); other, all of them and images of none of them (open-set adaptation); or auto, which estimates
+            them from the predictions of source-only and aligned: fewer with a probability of at least 90%, other with
+            at least 98%, else same. With fewer, the source-only model's predictions decide how often source images of
+            each class are drawn, and replace the class prior unless --prior is a file. With other, images that seem to
+            be of none of the classes are excluded from the adaptation, and predictions name such images unknown, at a
             threshold that is set without labels.
         select: checkpoint of the adaptation that becomes the adapted model: judged, the one whose target predictions
             are the most confident and diverse, among those after the first quarter of the steps that keep the accuracy
-            on the source; last; or
-            most-confident, the one with the largest share of confident target images, as in the paper. None of them
-            uses a target label.
+            on the source; last; or most-confident, the one with the largest share of confident target images, as in the
+            paper. None of them uses a target label.
         keep: how the selected model is chosen at the end: better chooses among source-only, aligned and adapted, by
             labels where there are some, otherwise by the judgement without labels; adapted always takes the adapted
             model. dalib keep changes the choice later.
         steps: number of optimiser steps of the adaptation. By default: as many as --epochs gives, or 1000.
         epochs: number of passes over the larger one of source and target, if --steps is not given.
-        time_limit: time that the whole run may take, such as 10m, 90s or 1h30m: as many steps, and views of stored
-            features, as fit, which short measurements find. --steps or --epochs take precedence.
+        time_limit: time that the whole run may take, such as 10m, 90s or 1h30m. Short measurements find how many steps,
+            and how many views of stored features, fit into it. --steps or --epochs take precedence.
         batch: number of source images, and of target images, in a step. Several processes divide them among themselves.
         accumulate: number of parts that a batch is divided into, one after the other, to save memory. Batch
             normalisation and class balance see one part at a time.
