@@ -2,7 +2,7 @@
 
 import pytest
 
-from dalib.core.words import meant, meant_setting, time_in_words
+from dalib.core.words import meant, meant_setting, some_quoted, time_in_words
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,7 @@ def test_a_setting_of_a_group_is_offered_by_its_own_name():
 )
 def test_a_time_is_said_as_a_person_would(seconds, said):
     assert time_in_words(seconds) == said
+
+
+def test_some_of_many_names_are_listed_in_quotes():
+    assert some_quoted(["a", "b", "c"], most=2) == "'a', 'b' and 1 more"

@@ -8,7 +8,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dalib.core.errors import UserError
 from dalib.data.decoding import opaque
-from dalib.data.objects import as_bytes, channels_first, items_of, kind_of, labels_of, numbered, picture_of, some_names
+from dalib.data.objects import as_bytes, channels_first, items_of, kind_of, labels_of, numbered, picture_of
 
 
 class Pairs(list):
@@ -238,7 +238,6 @@ def test_labels_that_do_not_fit_are_refused(labels, message):
 def test_words_of_messages():
     assert numbered("array", 2) == ("array/0", "array/1")
     assert kind_of((1, "a")) == "(int, str)"
-    assert some_names(["a", "b", "c"], most=2) == "'a', 'b' and 1 more"
 
 
 @pytest.mark.parametrize("empty", [np.zeros((0, 0, 3), np.uint8), np.zeros((4, 0)), torch.zeros(3, 0, 5)])

@@ -122,6 +122,15 @@ def some_of(names: Sequence[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
+def some_quoted(names: Sequence[str], most: int = 10) -> str:
+    """Returns the first names in quotes, and how many more there are.
+
+    >>> some_quoted(["cat", "dog, small"])
+    "'cat', 'dog, small'"
+    """
+    return some_of([*map(repr, names)], most)
+
+
 def largest(probabilities: Mapping[str, float], most: int = 3) -> str:
     """Returns probabilities as a dictionary to be read: rounded, and the first of many alone.
 

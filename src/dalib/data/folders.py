@@ -46,6 +46,9 @@ HIDDEN = "hidden"
 BESIDE = "beside the class folders"
 NO_ENDING = "without an ending, and no image by its first bytes"
 
+MOST_NAMED = 5
+"""Folders in a message."""
+
 _MAX_LISTED = 10
 
 
@@ -135,15 +138,15 @@ def require_classes(root: Path, folders: Sequence[Path], argument: str, known: S
         raise UserError(
             Setting(argument, root),
             f": it holds {named}{(', each' if len(nested) > 1 else '')} with the folders ",
-            f"{_some(inside[best.name])}: these are the parts of a data set and not its classes; give ",
+            f"{some_of(inside[best.name], MOST_NAMED)}: these are the parts of a data set and not its classes; give ",
             Setting(argument, best),
         )
     for folder in nested:
         if shared := [name for name in inside[folder.name] if key_of(name) in others]:
             raise UserError(
                 Setting(argument, root),
-                f": it holds {folder.name}/ with the folders {_some(shared)}, beside folders of these names: ",
-                f"{folder.name} is a part of a data set and not a class; move it out of {root}",
+                f": it holds {folder.name}/ with the folders {some_of(shared, MOST_NAMED)}, beside folders of these ",
+                f"names: {folder.name} is a part of a data set and not a class; move it out of {root}",
             )
 
 
@@ -158,8 +161,8 @@ def class_folder_warning(root: Path, inside: Mapping[str, Sequence[str]]) -> tup
         return ()
     first = next(iter(inside))
     return (
-        f"warning: {root}: the class folders {_some(sorted(inside))} all hold the folders "
-        f"{_some(sorted(inside[first]))}; if these are the classes, give {root / first}",
+        f"warning: {root}: the class folders {some_of(sorted(inside), MOST_NAMED)} all hold the folders "
+        f"{some_of(sorted(inside[first]), MOST_NAMED)}; if these are the classes, give {root / first}",
     )
 
 
@@ -168,7 +171,7 @@ def hint_at_class_folders(root: Path) -> str:
     found = [name for name in _folders_in(root) if not left_behind(name)]
     if len(found) != 1 or len(classes := _folders_in(root / found[0])) < 2:
         return ""
-    return f"; it holds the folders {_some(classes)}: give {root / found[0]}"
+    return f"; it holds the folders {some_of(classes, MOST_NAMED)}: give {root / found[0]}"
 
 
 def _folders_in(folder: Path) -> list[str]:
@@ -177,7 +180,3 @@ def _folders_in(folder: Path) -> list[str]:
             return sorted(each.name for each in entries if each.is_dir() and not left_behind(each.name))
     except OSError:
         return []
-
-
-def _some(names: Sequence[str], most: int = 5) -> str:
-    return some_of(names, most)

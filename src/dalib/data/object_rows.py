@@ -11,9 +11,10 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
+from dalib.core.words import some_quoted
 from dalib.data.decoding import reason, require_memory
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
-from dalib.data.objects import channels_first, items_of, labels_of, numbered, picture_of, some_names
+from dalib.data.objects import channels_first, items_of, labels_of, numbered, picture_of
 from dalib.data.unreadable import refuse_unreadable
 
 if TYPE_CHECKING:
@@ -109,4 +110,4 @@ def _require_every_class(labels: Tensor, classes: Sequence[str], what: str) -> N
     counts = labels.bincount(minlength=len(classes)).tolist()
     absent = [name for name, count in zip(classes, counts, strict=True) if not count]
     if absent:
-        raise UserError(f"{what}: no image, or none that can be read, of the classes {some_names(absent)}")
+        raise UserError(f"{what}: no image, or none that can be read, of the classes {some_quoted(absent)}")

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.words import some_of
+from dalib.core.words import some_quoted
 from dalib.data.decoding import opaque
 from dalib.data.spelling import Classes, require_labels, united
 
@@ -51,7 +51,7 @@ class Items:
 
     def no_labels(self, argument: str) -> UserError:
         """Returns the error of images without any label."""
-        entries = f"; its items hold {some_names(self.entries)}, and a label is called label" if self.entries else ""
+        entries = f"; its items hold {some_quoted(self.entries)}, and a label is called label" if self.entries else ""
         return UserError(Setting(argument, self.name), f": expected pairs (image, label), got images alone{entries}")
 
 
@@ -64,7 +64,7 @@ def items_of(dataset: Any, argument: str, *, labelled: bool = True) -> Items:
     if hasattr(dataset, "column_names") and isinstance(dataset, dict):
         raise UserError(
             Setting(argument, type(dataset).__name__),
-            f": expected one data set, got the splits {some_names(list(dataset))}; give one of them, such as ",
+            f": expected one data set, got the splits {some_quoted(list(dataset))}; give one of them, such as ",
             f"data[{next(iter(dataset), 'train')!r}]",
         )
     if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
@@ -93,7 +93,7 @@ def _items_of_columns(dataset: Any, argument: str, *, labelled: bool) -> Items:
     if len(pictures) != 1:
         raise UserError(
             Setting(argument, type(dataset).__name__),
-            f": expected one column of images, found {len(pictures)} in {some_names(dataset.column_names)}; ",
+            f": expected one column of images, found {len(pictures)} in {some_quoted(dataset.column_names)}; ",
             "select or cast the columns first",
         )
     labels = [name for name in kinds if kinds[name] == "ClassLabel"]
@@ -102,7 +102,7 @@ def _items_of_columns(dataset: Any, argument: str, *, labelled: bool) -> Items:
     if len(labels) > 1:
         raise UserError(
             Setting(argument, type(dataset).__name__),
-            f": expected one column of labels, found {some_names(labels)}; remove the others first",
+            f": expected one column of labels, found {some_quoted(labels)}; remove the others first",
         )
     own = getattr(features.get(labels[0]), "names", None) if labels else None
     return Items(
@@ -130,7 +130,7 @@ def _class_names(dataset: Any, argument: str) -> Any:
     if other is not None:
         raise UserError(
             Setting(argument, type(dataset).__name__),
-            f": its data sets have different classes, {some_names(parts[0])} and {some_names(other)}, so that one ",
+            f": its data sets have different classes, {some_quoted(parts[0])} and {some_quoted(other)}, so that one ",
             "number means two of them; give data sets of the same classes, or each as a source of its own in a list",
         )
     return parts[0]
@@ -146,7 +146,7 @@ def _remedy(thing: Any) -> str:
 def _image_in(item: Any) -> Any:
     names = ("image", "img", "pixel_values")
     if isinstance(item, Mapping) and not any(name in item for name in names):
-        raise ValueError(f"expected an entry {' or '.join(names)}, got {some_names(list(map(str, item)))}")
+        raise ValueError(f"expected an entry {' or '.join(names)}, got {some_quoted(list(map(str, item)))}")
     return _part(item, 0, names)
 
 
@@ -183,8 +183,8 @@ def columns_of_frame(data: Any, names: Sequence[str], argument: str) -> list[lis
         instead = "the column of paths" if len(names) == 1 else "(frame[column of paths], frame[column of labels])"
         raise UserError(
             Setting(argument, type(data).__name__),
-            f": expected the columns {some_names(names)}, once each, got {some_names(list(map(str, found)))}; rename ",
-            f"columns, or give {instead}",
+            f": expected the columns {some_quoted(names)}, once each, got {some_quoted(list(map(str, found)))}; ",
+            f"rename columns, or give {instead}",
         )
     return [list(data[name]) for name in names]
 
@@ -386,14 +386,14 @@ def labels_of(
         if missing:
             raise UserError(
                 Setting(argument),
-                f": the labels {some_names(missing)} are none of the classes {some_names(classes)}",
+                f": the labels {some_quoted(missing)} are none of the classes {some_quoted(classes)}",
             )
         return torch.tensor([known.find(each) for each in given]), classes
     if values.dtype.kind not in "iu":
         raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}")
     low, high = int(values.min()), int(values.max())
     if low < 0 or (classes is not None and high >= len(classes)):
-        most = "" if classes is None else f" to {len(classes) - 1} ({some_names(classes)})"
+        most = "" if classes is None else f" to {len(classes) - 1} ({some_quoted(classes)})"
         raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
     return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
 
@@ -411,8 +411,3 @@ def numbered(name: str, count: int) -> tuple[str, ...]:
 def kind_of(thing: Any) -> str:
     """Returns the type of an object in words for a message; of a tuple, those of its parts."""
     return f"({', '.join(map(kind_of, thing))})" if isinstance(thing, tuple) else type(thing).__name__
-
-
-def some_names(names: Sequence[str], most: int = 10) -> str:
-    """Returns the first names in quotes, and how many more there are."""
-    return some_of([*map(repr, names)], most)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.words import meant, with_unknown
+from dalib.core.words import meant, some_quoted, with_unknown
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.file_rows import read_labelled, read_some, read_unlabelled
@@ -35,7 +35,7 @@ from dalib.data.named import (
     read_label_list,
 )
 from dalib.data.object_rows import open_object, open_object_unlabelled, rows_of_arrays
-from dalib.data.objects import kind_of, some_names
+from dalib.data.objects import kind_of
 from dalib.data.reading_options import Reading
 from dalib.data.rows import Concatenated
 from dalib.data.spelling import Classes, united
@@ -290,8 +290,8 @@ def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument:
             remedy = "Give these images one of its classes, or leave them out"
         raise UserError(
             Setting(argument, where),
-            f": the model does not know the {what} {some_names(unknown)}; it was trained on ",
-            f"{some_names(classes)}. {remedy}{near}. Images of none of them take a run that was trained with ",
+            f": the model does not know the {what} {some_quoted(unknown)}; it was trained on ",
+            f"{some_quoted(classes)}. {remedy}{near}. Images of none of them take a run that was trained with ",
             Setting("classes", "other"),
         )
     return [position for name in names if (position := known.find(name)) is not None]

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import some_of
 from dalib.models.hub import OF_TIMM, fetch_weights, is_hub, known_repository
 from dalib.models.pretrained import PACKAGES, PretrainedBackbone, how_to_install
 
@@ -30,7 +31,8 @@ _DTYPES = (
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
     *(torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.bool),
 )
-_MAX_LISTED_KEYS = 3  # keys in a message
+MOST_LISTED = 3
+"""Names in a message."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
         )
     strange = [name for name, tensor in state.items() if not _is_plain(tensor)]
     if strange:
-        raise UserError(f"{file}: {_some(strange)}: expected dense tensors of floats or whole numbers")
+        raise UserError(f"{file}: {some_of(strange, MOST_LISTED)}: expected dense tensors of floats or whole numbers")
     if order == "name":
         found, dropped = _by_name(module, state, file)
     elif order == "position":
@@ -83,7 +85,7 @@ def load_weights(module: nn.Module, path: str | Path, order: Literal["name", "po
         raise ValueError(f"order: expected 'name' or 'position', got {order!r}")
     bad = [name for name, tensor in found.items() if not bool(tensor.isfinite().all())]
     if bad:
-        raise UserError(f"{file}: {_some(bad)}: NaN or infinite; the file is damaged")
+        raise UserError(f"{file}: {some_of(bad, MOST_LISTED)}: NaN or infinite; the file is damaged")
     _network(module).load_state_dict(found, strict=False)  # complete but for the counts of batches
     return LoadedWeights(file, order, len(found), tuple(dropped))
 
@@ -129,7 +131,7 @@ def locate_weights(argument: str | Path, network: str = "") -> Path:
         if file.suffix in (".pth", ".pt", ".safetensors") and file.is_file()
     ]
     if len(files) != 1:
-        got = _some([str(file) for file in files]) if files else "none"
+        got = some_of([str(file) for file in files], MOST_LISTED) if files else "none"
         raise UserError(f"{argument}: expected one .pth or .safetensors file in the package, got {got}")
     return files[0]
 
@@ -217,7 +219,7 @@ def _unwrapped(content: object, file: Path) -> dict[str, Tensor]:
         raise UserError(f"{file}: expected a state dict, names -> tensors, got {type(content).__name__}")
     strange = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
     if strange:
-        raise UserError(f"{file}: expected a state dict, names -> tensors; no tensor: {_some(strange)}")
+        raise UserError(f"{file}: expected a state dict, names -> tensors; no tensor: {some_of(strange, MOST_LISTED)}")
     return {str(name): value for name, value in content.items()}
 
 
@@ -245,7 +247,9 @@ def _by_name(module: nn.Module, state: dict[str, Tensor], file: Path) -> tuple[d
     missing = [name for name in wanted if name not in found and not _is_count(name)]
     if missing or unexpected:
         problems = [
-            f"{what} {_some(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
+            f"{what} {some_of(names, MOST_LISTED)}"
+            for what, names in (("missing", missing), ("unexpected", unexpected))
+            if names
         ]
         raise UserError(f"{file}: names do not match: {'; '.join(problems)}; {_remedy(module, state, file)}")
     _check_shapes([(name, found[name], wanted[name]) for name in found], file)
@@ -267,7 +271,7 @@ def _by_position(module: nn.Module, state: dict[str, Tensor], file: Path) -> tup
     if len(rest) > 2:  # a weight and a bias
         raise UserError(
             f"{file}: expected a classifier of at most 2 tensors after the {len(wanted)} of the network, "
-            f"got {len(rest)}: {_some(rest)}; it is of another network"
+            f"got {len(rest)}: {some_of(rest, MOST_LISTED)}; it is of another network"
         )
     return found, rest
 
@@ -304,8 +308,8 @@ def _check_shapes(rows: list[tuple[str, Tensor, Tensor]], file: Path) -> None:
     ]
     if wrong:
         raise UserError(
-            f"{file}: shapes do not match: {_some(wrong)}; the file is of another network, or of another size or "
-            "number of channels of images"
+            f"{file}: shapes do not match: {some_of(wrong, MOST_LISTED)}; the file is of another network, or of "
+            "another size or number of channels of images"
         )
 
 
@@ -315,8 +319,3 @@ def _remedy(module: nn.Module, state: dict[str, Tensor], file: Path) -> str:
     if not _is_safetensors(file) and wanted == given[: len(wanted)] and len(given) - len(wanted) <= 2:
         return f"the file fits by position: use {Setting('weights_order', 'position')}"
     return "the file is of another network"
-
-
-def _some(names: list[str]) -> str:
-    more = len(names) - _MAX_LISTED_KEYS
-    return ", ".join(names[:_MAX_LISTED_KEYS]) + (f" and {more} more" if more > 0 else "")

@@ -17,7 +17,7 @@ from dalib.adaptation.methods import method_class, one_of_the_methods
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded
-from dalib.core.words import meant, some_of
+from dalib.core.words import meant, some_quoted
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.labels import row_of, rows_by_name
 from dalib.engine.evaluate import evaluated_rows
@@ -104,7 +104,7 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
     known = rows_by_name(names, target)
     found = [row_of(name, known) for name in own]
     if strange := [name for name, row in zip(own, found, strict=True) if row is None]:
-        listed = some_of([*map(repr, strange)], 3)
+        listed = some_quoted(strange, 3)
         more = "" if len(strange) == 1 else f" ({len(strange)} rows)"
         raise UserError(
             where,
@@ -130,8 +130,7 @@ def _columns_of(own: Sequence[str] | None, count: int, classes: Sequence[str], w
     if strange := [name for name in own if name not in classes]:
         raise UserError(
             where,
-            f": the column {strange[0]!r} is none of the classes {some_of([*map(repr, classes)], 10)}"
-            f"{meant(strange[0], classes)}",
+            f": the column {strange[0]!r} is none of the classes {some_quoted(classes)}{meant(strange[0], classes)}",
         )
     return [classes.index(name) for name in own]
 

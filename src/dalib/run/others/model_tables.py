@@ -13,7 +13,7 @@ import torch
 
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded
-from dalib.core.words import UNKNOWN, meant, some_of
+from dalib.core.words import UNKNOWN, meant, some_quoted
 from dalib.data.spelling import Classes, is_missing
 from dalib.data.tables import delimiter_of, fields_of, text_of
 from dalib.judge.checked import SUM_TOLERANCE
@@ -521,4 +521,4 @@ def _difference(wanted: Sequence[str], got: Sequence[str]) -> str:
 
 
 def _some(names: Sequence[str]) -> str:
-    return some_of([*map(repr, names)], MOST_LISTED) or "none"
+    return some_quoted(names, MOST_LISTED) or "none"
