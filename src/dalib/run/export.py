@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -133,7 +133,8 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
     if "source-only" not in models_of(run):
         raise UserError(kit, f": {run.root} has no source-only model, which a kit holds; train one with a baseline")
     folder = model_folder(run, "source-only")
-    setup = prepare(config, ALONE, for_training=False)
+    # a kit has nothing of what the adaptation alone took, which may be gone by now
+    setup = prepare(replace(config, hints=None, prior="uniform"), ALONE, for_training=False)
     opened = open_source_alone(setup.request, setup.preprocessing)
     train = opened.train
     known = Summary.read(run.summary).fingerprints["source"]

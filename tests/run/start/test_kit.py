@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+import yaml
 from safetensors.torch import load_file, save, save_file
 
 import dalib
@@ -114,6 +115,20 @@ def test_the_export_says_what_a_kit_holds_and_needs_no_target(place, tmp_path, c
     finally:
         shutil.rmtree(place / "studio")
         (place / "gone").rename(place / "street")
+
+
+@pytest.mark.parametrize("setting", ["hints", "prior"])
+def test_the_export_needs_no_file_that_the_adaptation_alone_took(place, setting, tmp_path):
+    own = tmp_path / "run"
+    shutil.copytree(place / "run", own)
+    config = yaml.safe_load((own / "config.yaml").read_text())
+    (own / "config.yaml").write_text(yaml.safe_dump({**config, setting: str(tmp_path / "gone.csv")}))
+    write_studio(place)
+    try:
+        assert run(["export", str(own), "--format", "kit", "--out", f"{tmp_path}/again.dalib"]) == 0
+    finally:
+        shutil.rmtree(place / "studio")
+    assert (tmp_path / "again.dalib").read_bytes() == (place / "studio.dalib").read_bytes()
 
 
 def test_statistics_are_of_the_features_and_drawn_features_have_them():
