@@ -5,6 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import dalib
 from dalib.core.errors import UserError
@@ -145,6 +146,17 @@ def test_a_model_alone_may_stand_in_for_the_source_of_several_targets(images, re
     runs = dalib.adapt_each(kit=model, targets=targets, out=tmp_path / "runs", steps=4, batch=4)
     assert [(each.kit, each.one_target) for each in trained] == [(str(model), str(each)) for each in targets.values()]
     assert [each.name for each in runs.targets.targets] == ["street", "night"]
+
+
+def test_a_target_that_a_model_predicts_as_one_class_is_left_out(images, resumed, tmp_path, capsys):
+    model = resumed[0]["street"].export(tmp_path / "model", format="torch")
+    weights = load_file(model / "model.safetensors")
+    weights["head.bias"][0] += 1000
+    save_file(weights, model / "model.safetensors")
+    targets = {"street": images / "street", "night": images / "night"}
+    with pytest.raises(UserError, match=r"predicts dark for all of 16 images.*target night: target: the model.*go on"):
+        dalib.adapt_each(kit=model, targets=targets, out=tmp_path / "runs", steps=4, batch=4)
+    assert "target night is left out" in capsys.readouterr().err
 
 
 def test_a_target_of_objects_is_announced_by_what_it_is(images, tmp_path, monkeypatch, capsys):

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from dalib.core.console import one_line, output, say, say_result, say_warning
 from dalib.core.devices import choose_device
-from dalib.core.errors import Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
+from dalib.core.errors import ABSENT, Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
 from dalib.core.places import in_short
 from dalib.core.words import as_one, likelihood
@@ -192,8 +192,9 @@ def _resume_call(folder: SeveralFolder) -> Call:
 def _of_those(failed: Mapping[str, TrainingDivergedError | UserError]) -> list[str | Part]:
     parts: list[str | Part] = []
     for name, error in failed.items():
-        own = "" if isinstance(error, UserError) else f"target {name}: "  # the former name the target's place
-        parts += ["; " if parts else "", own, *error.args]
+        about = error.args[0] if error.args else None
+        has_place = isinstance(about, Setting) and about.value is not ABSENT
+        parts += ["; " if parts else "", "" if has_place else f"target {name}: ", *error.args]
     return parts
 
 

@@ -123,7 +123,7 @@ def test_statistics_of_a_frozen_backbone_are_of_what_it_gives(tmp_path):
 
 def test_a_model_that_predicts_one_class_is_refused(place):
     kit = open_in_place_of_source(str(place / "model"), 0, CPU, with_own_statistics)
-    with pytest.raises(UserError, match="all of 5 target images"):
+    with pytest.raises(UserError, match="for all of 5 images"):
         kit.for_target(torch.zeros(5, 3, 16, 16, dtype=torch.uint8))
 
 

@@ -95,9 +95,10 @@ def _with_statistics(kit: Kit, network: ImageClassifier, target: Rows, device: t
     counts = torch.bincount(labels, minlength=len(kit.description.classes))
     if int((counts > 0).sum()) < 2:
         raise UserError(
+            Setting("target"),
+            f": the model predicts {kit.description.classes[int(counts.argmax())]} for all of {len(labels)} images, so "
+            "that there is nothing to adapt from; expected a model of this kind of images, got ",
             Setting("kit", kit.path),
-            f": it predicts {kit.description.classes[int(counts.argmax())]} for all of {len(labels)} target images, so "
-            "that there is nothing to adapt from; expected a model of this kind of images",
         )
     left_out = tuple(name for name, count in zip(kit.description.classes, counts.tolist(), strict=True) if not count)
     # of the user's own images, whose means may be of few
