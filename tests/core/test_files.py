@@ -25,6 +25,7 @@ from dalib.core.files import (
     read_json,
     required_path,
     write_at,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -129,17 +130,18 @@ def test_text_has_the_same_line_ends_on_every_system(tmp_path):
 
 
 @pytest.mark.parametrize("fails", ["write", "sync"])
-def test_a_file_that_a_full_disk_refuses_is_named_and_leaves_nothing(fails, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("write", "after"), [(write_text, "after"), (write_bytes, b"after")])
+def test_a_file_that_a_full_disk_refuses_is_named_and_leaves_nothing(write, after, fails, tmp_path, monkeypatch):
     def full(*given, **more):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     write_text(tmp_path / "a.json", "before")
     if fails == "write":
-        monkeypatch.setattr(Path, "write_text", full)
+        monkeypatch.setattr(Path, "write_bytes", full)
     else:
         monkeypatch.setattr(files, "sync", full)
     with pytest.raises(OSError, match=r"No space left on device: .*a\.json'$") as refused:
-        write_text(tmp_path / "a.json", "after")
+        write(tmp_path / "a.json", after)
     assert refused.value.filename == str(tmp_path / "a.json")
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "before"}
 

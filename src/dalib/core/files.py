@@ -234,7 +234,13 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """Writes a text file whole or not at all.
+    """Writes a text file as :func:`write_bytes` does."""
+    # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
+    write_bytes(path, content.encode("utf-8", errors="backslashreplace"))
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes a file whole or not at all.
 
     Raises:
         OSError: the system refuses it; the error names ``path``, and nothing is left beside it.
@@ -242,8 +248,7 @@ def write_text(path: Path, content: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # another process may write the same file
     try:
-        # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes
-        temporary.write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
+        temporary.write_bytes(content)
         put_in_place(temporary, path)
     except BaseException as error:
         with contextlib.suppress(OSError):

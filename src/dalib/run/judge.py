@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from safetensors.torch import save
 
 from dalib.core.errors import Setting
-from dalib.core.files import put_in_place
+from dalib.core.files import write_bytes
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import calibration_error, reliability_bins
 from dalib.judge.annotator import fit_annotator
@@ -56,9 +56,7 @@ def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Dom
     tensors = {"validation/labels": domains.validation.labels.contiguous()}
     for name, evidence in said.items():  # on the source, aligned shares the tensor of source-only
         tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.clone()}
-    temporary = run.predictions.with_suffix(".tmp")
-    temporary.write_bytes(save(tensors))  # save_file lets nobody else read the file
-    put_in_place(temporary, run.predictions)
+    write_bytes(run.predictions, save(tensors))  # save_file lets nobody else read the file
     ImageNames(tuple(domains.target.names), tuple(domains.validation.names)).write(run.images)
     if (groups := domains.groups) is not None:
         of_target, of_validation = (tuple(each.tolist()) for each in (groups.target.numbers, groups.validation))

@@ -16,7 +16,7 @@ import torch
 from dalib.adaptation.methods import method_class, one_of_the_methods
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import expanded
+from dalib.core.files import expanded, write_bytes
 from dalib.core.words import meant, some_quoted
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.labels import row_of, rows_by_name
@@ -180,12 +180,9 @@ def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
 def _kept(content: bytes, ending: str, digest: str | None = None) -> str:
     """Writes a table into the cache under the digest of its content, unless it is there, and returns its path."""
     folder = writable_cache_folder(default_cache_folder(), say) / "hints"
-    folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{digest or hashlib.blake2b(content, digest_size=16).hexdigest()}{ending}"
     if not file.is_file():
-        part = file.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(file)
+        write_bytes(file, content)
     return str(file)
 
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import expanded, put_in_place
+from dalib.core.files import expanded, write_bytes
 from dalib.core.seeds import derive_seed
 from dalib.models.saved import content_of, description_of, load_description, load_tensors
 from dalib.records.kit import KitHeader, digest_of, read_header, settings_in_kit
@@ -359,12 +359,7 @@ def write_kit(path: Path, source: SourceOfKit) -> KitHeader:
         settings |= settings_of_whole(source.settings)
     header = KitHeader(content_of(description), settings, tuple(kept), tuple(left_out))
     header = replace(header, digest=digest_of(save(tensors, {"kit": header.text()})))
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        temporary.write_bytes(save(tensors, {"kit": header.text()}))
-        put_in_place(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, save(tensors, {"kit": header.text()}))
     return header
 
 
