@@ -106,6 +106,10 @@ def test_the_command_estimates_with_validation_tables_and_features_of_the_source
         (["before.csv", "a.npz"], "cannot be read"),
         (["before.csv", "after.csv", "--validation", "before.csv"], "--validation: expected one table for each of 2"),
         (["before.csv", "after.csv", "--validation", "before.csv", "after.csv"], "expected a column label"),
+        (
+            ["before.csv", "after.csv", "--validation", "aftr=after.csv"],
+            "--validation: expected names of models (before, after), got 'aftr'; did you mean after?",
+        ),
         (["before.csv", "after.csv", "--reference", "aftr"], "--reference aftr: expected one of the models"),
         (["before.csv", "after.csv", "--images", "nowhere"], "--images"),
         (["before.csv", "after.csv", "--out", "page.pdf"], "--out page.pdf: expected a name that ends in .html"),

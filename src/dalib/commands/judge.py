@@ -11,7 +11,6 @@ from dalib.commands.subcommand import add_loudness
 from dalib.core.console import Loudness, loudness, say_result
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import split_name
-from dalib.core.words import meant
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,14 +128,7 @@ def _validation(tables: Sequence[str] | None, models: Sequence[str]) -> dict[str
     if tables is None:
         return None
     if all("=" in table and not Path(table).exists() for table in tables):
-        found = _named(tables, "validation")
-        for name in found:
-            if name not in models:
-                raise UserError(
-                    Setting("validation"),
-                    f": expected names of models ({', '.join(models)}), got {name!r}{meant(name, models)}",
-                )
-        return found
+        return _named(tables, "validation")
     if len(tables) != len(models):
         raise UserError(
             Setting("validation"),

@@ -514,7 +514,7 @@ class Run:
             strict: whether unreadable images are refused instead of skipped.
             root: where named sets are.
             download: whether a named set that is not there is fetched.
-            cache: where decoded images are kept: disk, memory or off.
+            cache: where decoded images are kept: disk, ram or off.
             groups: images that belong together, as a setting of a run; None takes the run's.
         """
         from dalib.run.finished.measure import evaluate

@@ -104,6 +104,10 @@ def test_more_images_than_judge_are_drawn():
         ({"features": FEATURES, "images": "x"}, "images: expected either images or features, got both"),
         ({"images": "x"}, "have no names of images"),
         ({"validation": {"aftr": (AFTER, LABELS)}}, "did you mean after?"),
+        (
+            {"models": {"a": "none.csv", "b": "none.csv"}, "validation": {"cat": (AFTER, LABELS)}},
+            r"expected names of models \(a, b\), got 'cat'",  # before a table is read
+        ),
         ({"validation": {"after": AFTER}}, r"validation\['after'\]: expected a pair \(probabilities, labels\)"),
         ({"validation": {"after": (AFTER, LABELS + 1)}}, "expected labels from 0 to 3, got 1 to 4"),
         ({"validation": {"after": (AFTER, LABELS[1:])}}, "as many labels as rows, got 119 and 120"),

@@ -86,10 +86,10 @@ def judge_models(
     Raises:
         UserError: fewer than two models, other images or classes, or rows that do not sum to 1.
     """
-    _check_models(models, reference)
+    _check_models(models, reference, validation or {})
     column = groups if isinstance(groups, str) else None
     tables, names, known = _aligned(models, names, classes, column)
-    labelled = {name: _validation(name, each, known, models, column) for name, each in (validation or {}).items()}
+    labelled = {name: _validation(name, each, known, column) for name, each in (validation or {}).items()}
     count = len(next(iter(tables.values())).probabilities)
     rows, structure = evaluated_rows(count), None
     given = GivenFeatures(features, images, source)
@@ -141,7 +141,12 @@ def write_page(judgement: ModelsJudgement, out: str | Path) -> Path:
     return page
 
 
-def _check_models(models: Mapping[str, Any], reference: str | None) -> None:
+def _check_models(models: Mapping[str, Any], reference: str | None, validation: Mapping[str, Any]) -> None:
+    """Refuses fewer than two models, and names of none of them, before a table is read.
+
+    Raises:
+        UserError: the first of these.
+    """
     if not isinstance(models, Mapping) or len(models) < 2:
         got = len(models) if isinstance(models, Mapping) else type(models).__name__
         raise UserError(Setting("models"), f": expected at least two models by their names, got {got}")
@@ -150,6 +155,12 @@ def _check_models(models: Mapping[str, Any], reference: str | None) -> None:
             Setting("reference", reference),
             f": expected one of the models, {', '.join(models)}{meant(reference, models)}",
         )
+    for name in validation:
+        if name not in models:
+            raise UserError(
+                Setting("validation"),
+                f": expected names of models ({', '.join(models)}), got {name!r}{meant(name, models)}",
+            )
 
 
 def _aligned(
@@ -206,15 +217,8 @@ def _require_one_order(
             )
 
 
-def _validation(
-    name: str, given: Any, classes: Sequence[str], models: Mapping[str, Any], groups: str | None
-) -> tuple[ProbabilityTable, Tensor]:
+def _validation(name: str, given: Any, classes: Sequence[str], groups: str | None) -> tuple[ProbabilityTable, Tensor]:
     """Returns a model's table of N labelled source images, and their classes (N,)."""
-    if name not in models:
-        raise UserError(
-            Setting("validation"),
-            f": expected names of models, got {name!r}{meant(name, models) or f' ({chr(44).join(models)})'}",
-        )
     if isinstance(given, str | Path):
         where = Setting("validation", str(given))
         table = read_table(given, "validation", classes, groups=groups)
