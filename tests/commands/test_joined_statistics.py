@@ -121,7 +121,7 @@ def test_checks_describes_a_kit_its_target_and_the_time(kit, photos, capsys):
     assert " steps/s, 4 steps: " in told
     assert "source-only" not in told  # the kit has it
     assert "all in all about" in told
-    assert "cannot be told of 18 images; that takes 30" in told
+    assert "cannot be estimated from 18 images; that takes 30" in told
     assert run(["checks", "--kit", str(kit), "--source", f"{photos}/here", "--target", f"{photos}/there"]) == 2
     assert "expected no source with --kit" in capsys.readouterr().err
 
@@ -131,7 +131,7 @@ def test_checks_describes_a_model_alone(bare, elsewhere, capsys):
     told = capsys.readouterr().out
     assert f"kit {bare}: a model alone, 2 classes: blue, red" in told
     assert "all in all about" in told
-    assert "is not estimated: the source is a model alone" in told
+    assert "is not estimated: with a model alone in place of the source" in told
 
 
 def test_a_run_from_a_kit_prints_its_time_after_the_opening(kit, photos, tmp_path, monkeypatch, capsys):

@@ -66,35 +66,35 @@ def test_what_takes_long_is_left_to_the_run(photos, monkeypatch, capsys):
     monkeypatch.setattr(checking, "measure_pace", lambda *given, **more: SLOW)
     monkeypatch.setattr(foreseen_kind, "foreseen_kind", None)
     printed = told(capsys, arguments(photos))
-    assert "is told by the run and its report: here it takes about" in printed
-    assert "more than 0:20; --classes auto acts on it" in printed
+    assert "is estimated by the run and shown in its report (here it takes about" in printed
+    assert "more than 0:20); --classes auto acts on it" in printed
 
 
 @pytest.mark.parametrize(
     ("more", "reason"),
     [
         (["--classes", "fewer"], "--classes fewer decides it; --classes auto estimates it"),
-        (["--prior", "source"], "--prior source, where a run takes it for the source's classes"),
-        (["--baseline", "false"], "--baseline false, where a run takes it for the source's classes"),
+        (["--prior", "source"], "with --prior source a run assumes the source's classes"),
+        (["--baseline", "false"], "with --baseline false a run assumes the source's classes"),
         (["--method", "source-only"], "--method source-only adapts to no target"),
     ],
 )
 def test_where_a_run_does_not_ask_the_reason_is_printed(more, reason, photos, monkeypatch, capsys):
     monkeypatch.setattr(checking, "measure_pace", lambda *given, **more: SLOW)
     printed = told(capsys, arguments(photos, *more))
-    assert printed.startswith("what the target seems to be")
+    assert printed.startswith("whether the target has the source's classes")
     assert printed.endswith(f"is not estimated: {reason}\n")
 
 
 def test_a_target_of_few_images_cannot_be_told(photos, monkeypatch, capsys):
     monkeypatch.setattr(checking, "measure_pace", lambda *given, **more: AT_ONCE)
-    assert "cannot be told of 29 images; that takes 30" in told(capsys, arguments(photos, target="few"))
+    assert "cannot be estimated from 29 images; that takes 30" in told(capsys, arguments(photos, target="few"))
 
 
 def test_a_network_that_is_trained_as_a_whole_is_left_to_the_run(photos, capsys):
     where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--data.size", "16", "--batch", "4"]
     printed = told(capsys, [*where, "--backbone", "small", "--classes", "auto"])
-    assert "is told by the run and its report; --classes auto acts on it" in printed
+    assert "is estimated by the run and shown in its report; --classes auto acts on it" in printed
 
 
 def test_the_models_are_those_that_the_rule_was_measured_with_or_smaller():

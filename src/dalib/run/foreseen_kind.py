@@ -44,7 +44,7 @@ VIEWS, STEPS = 2, 400
 MOST_SECONDS = 20.0
 """Seconds that this may take; a look before a run is short."""
 
-_WHAT = "what the target seems to be, the source's classes, fewer of them or others too"
+_WHAT = "whether the target has the source's classes, fewer of them, or others too"
 
 
 def say_foreseen_kind(
@@ -73,8 +73,9 @@ def say_foreseen_kind(
         parts = seconds_of_run(own, counts, pace)
         seconds = parts["features"] + parts["source-only"]
     if seconds is None or seconds > MOST_SECONDS:
-        takes = "" if seconds is None else f": here it takes about {clock(seconds)}, more than {clock(MOST_SECONDS)}"
-        say(Message(f"{_WHAT}, is told by the run and its report{takes}; ", Setting("classes", "auto"), " acts on it"))
+        _say_left_to_run(
+            "" if seconds is None else f" (here it takes about {clock(seconds)}, more than {clock(MOST_SECONDS)})"
+        )
         return
     since = time.monotonic()
     kind = foreseen_kind(own, preprocessing, files, device)
@@ -87,27 +88,30 @@ def say_foreseen_kind(
 def say_foreseen_of_kit(config: TrainConfig, kit: Kit, targets: int) -> None:
     """Prints that a run from a kit prints what its target of so many images seems to be, or why it does not."""
     if _asked(config, kit, len(kit.description.classes), targets):
-        say(Message(f"{_WHAT}, is told by the run and its report; ", Setting("classes", "auto"), " acts on it"))
+        _say_left_to_run()
+
+
+def _say_left_to_run(why: str = "") -> None:
+    message = f"{_WHAT} is estimated by the run and shown in its report{why}; "
+    say(Message(message, Setting("classes", "auto"), " acts on it"))
 
 
 def _asked(config: TrainConfig, kit: Kit | None, classes: int, targets: int) -> bool:
     """Returns whether a run asks what its target is; prints the reason where it does not."""
     given = Setting("classes", config.classes)
     if config.classes != "auto":
-        say(
-            Message(f"{_WHAT}, is not estimated: ", given, " decides it; ", Setting("classes", "auto"), " estimates it")
-        )
+        say(Message(f"{_WHAT} is not estimated: ", given, " decides it; ", Setting("classes", "auto"), " estimates it"))
     elif not adapts(config.method):
-        say(Message(f"{_WHAT}, is not estimated: ", Setting("method", config.method), " adapts to no target"))
+        say(Message(f"{_WHAT} is not estimated: ", Setting("method", config.method), " adapts to no target"))
     elif not can_be_told(baseline=config.baseline, prior=config.prior, kit=kit):
-        why: Setting | str = "the source is a model alone"
+        why: Setting | str = "a model alone in place of the source"
         if not config.baseline:
             why = Setting("baseline", False)
         elif config.prior == "source":
             why = Setting("prior", "source")
-        say(Message(f"{_WHAT}, is not estimated: ", why, ", where a run takes it for the source's classes"))
+        say(Message(f"{_WHAT} is not estimated: with ", why, " a run assumes the source's classes"))
     elif targets < (fewest := fewest_images(classes)):
-        say(f"{_WHAT}, cannot be told of {targets} images; that takes {fewest}")
+        say(f"{_WHAT} cannot be estimated from {targets} images; that takes {fewest}")
     else:
         return True
     return False
