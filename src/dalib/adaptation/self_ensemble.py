@@ -159,9 +159,9 @@ def self_ensemble_objective(
             which the mean of the gradients is right.
 
     Returns:
-        Losses with the weighted parts ``supervised``, ``consistency`` and ``class_balance``, whose gradient reaches
-        the student alone, and the metrics ``mask_rate``, ``agreement`` (share of target images on which student and
-        teacher name the same class) and ``source_accuracy``.
+        Losses with the weighted parts ``supervised``, ``consistency``, ``class_balance`` and, where it has a weight,
+        ``information``, whose gradient reaches the student alone, and the metrics ``mask_rate``, ``agreement`` (share
+        of target images on which student and teacher name the same class) and ``source_accuracy``.
     """
     source_logits = at_least_float32(source_logits)  # half-precision probabilities are too coarse to compare
     student = at_least_float32(student_logits).softmax(dim=1)

@@ -136,7 +136,7 @@ def _keep_lines_until(path: Path, step: int) -> None:
 
 
 def _whole_lines(path: Path) -> list[tuple[int, str]]:
-    """Yields each whole line with its step."""
+    """Returns the step and the text of each whole line."""
     found: list[tuple[int, str]] = []
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():

@@ -115,8 +115,8 @@ def judged(evaluation: Evaluation) -> Verdict:
 
     A difference is clear where its 95% interval leaves out 0, which also decides the run's selection. Both models see
     the same images, so the interval is of the images that only one of them gets right; McNemar's exact test on these is
-    reported beside it. Runs of before that was counted are judged by whether the intervals of the two accuracies
-    overlap, which misses smaller differences.
+    reported beside it. Older runs, in which these images were not counted, are judged by whether the intervals of
+    the two accuracies overlap, which misses smaller differences.
     """
     models = evaluation.models
     where = f"on {short(evaluation.data)} ({_images_of(evaluation)})"

@@ -238,11 +238,11 @@ def seconds_of_run(config: TrainConfig, counts: Counts, pace: Pace, *, extracted
         rows = evaluations + last + predicted
         parts[name] = pace.steps[name] * own.steps + pace.row * rows
     points = min(MAPPED, counts.validation) + min(MAPPED, counts.target)
-    share = (points / (2 * MAPPED)) ** _MAP_GROWTH
+    of_map = (points / (2 * MAPPED)) ** _MAP_GROWTH
     measured = counts.labelled * averaged * (pace.view if config.features else pace.row)
     measuring = measured if config.features else len(trainings) * measured  # features serve every model
     neutral = pace.neutral * rows_seen(counts.training, counts.target) if len(trainings) > 1 else 0
-    parts["judgement"] = len(trainings) * _BESIDE_MAP * pace.mapped * share + neutral + measuring + _REST
+    parts["judgement"] = len(trainings) * _BESIDE_MAP * pace.mapped * of_map + neutral + measuring + _REST
     return parts
 
 
