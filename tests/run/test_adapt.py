@@ -295,6 +295,18 @@ def test_a_run_of_arrays_resumes_and_opens_without_them(arrays, tmp_path, monkey
     assert (again.path / "model/model.safetensors").read_bytes() == weights
 
 
+def test_query_and_labels_take_groups_as_the_commands_do(images, tmp_path):
+    run = dalib.adapt(images / "studio", images / "street", out=tmp_path / "run", **QUICK)
+    one = r"(0)[0-9]\.png$"  # all ten images of the target
+    to_label = run.query(4, out=tmp_path / "label.csv", groups=one)
+    header, *rows = to_label.read_text().splitlines()
+    at = header.split(",").index("label")
+    filled = [",".join([*row.split(",")[:at], "cup", *row.split(",")[at + 1 :]]) for row in rows]
+    to_label.write_text("\n".join([header, *filled]) + "\n")
+    assert run.evaluate_labels(to_label).groups is None
+    assert run.evaluate_labels(to_label, groups=one).groups == 1
+
+
 def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path):
     paths = sorted((images / "street").iterdir())
     expected = [row.probabilities for row in trained.predict(paths)]

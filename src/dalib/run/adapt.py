@@ -533,23 +533,33 @@ class Run:
         self._write_report()
         return measured
 
-    def evaluate_labels(self, labels: str | Path) -> Labelled:
+    def evaluate_labels(self, labels: str | Path, *, groups: str | None = None) -> Labelled:
         """Estimates accuracies from labels of some target images; labels of enough images decide the selection.
 
         Args:
             labels: a list with the columns path and label, such as the one of :meth:`query`, filled in.
+            groups: images that belong together, as a setting of a run; None takes the run's.
         """
         from dalib.run.finished.label_estimates import evaluate_labels
 
-        estimated = evaluate_labels(self.folder, labels)
+        estimated = evaluate_labels(self.folder, labels, groups)
         self._write_report()
         return estimated
 
-    def query(self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0) -> Path:
-        """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in."""
+    def query(
+        self, count: int = 50, *, out: str | Path = "to_label.csv", seed: int = 0, groups: str | None = None
+    ) -> Path:
+        """Chooses target images from whose labels the accuracies are estimated; returns the list to fill in.
+
+        Args:
+            count: how many images.
+            out: the list, a CSV file; a page to label them on is written beside it.
+            seed: seed of the draw.
+            groups: images that belong together, of which few of one group are drawn; None takes the run's.
+        """
         from dalib.run.finished.query import query
 
-        query(self.folder, count, str(out), seed=seed)
+        query(self.folder, count, str(out), seed=seed, groups=groups)
         return Path(expanded(out))
 
     def compare(self, *others: Run | str | Path) -> list[str]:
