@@ -9,6 +9,11 @@ def test_an_estimate_is_told_with_its_interval_and_that_it_is_one():
     assert judged.in_words == "accuracy on the target about 91% (87% to 95%), estimated without its labels"
 
 
+def test_an_estimate_that_is_not_reliable_says_so():
+    judged = JudgedModel(estimate=Estimate(0.914, 0.871, 0.948, "atc", reliable=False, reason="few images"))
+    assert judged.in_words.endswith("estimated without its labels, not reliable")
+
+
 def test_without_an_estimate_the_words_say_so():
     for judged in (JudgedModel(), JudgedModel(estimate=Estimate(reliable=False, reason="few images"))):
         assert judged.in_words == "accuracy on the target not estimated"

@@ -76,6 +76,20 @@ def test_a_run_prints_what_came_of_it_in_six_lines(trained):
     assert lines[-1] == f"report: {trained.folder.report}"
 
 
+def test_a_run_prints_the_accuracies_of_the_labels_that_its_verdict_rests_on(trained, images, tmp_path):
+    run = dalib.open_run(shutil.copytree(trained.path, tmp_path / "run"))
+    names = sorted(path.name for path in (images / "street").iterdir())
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{name},cup\n" for name in names))
+    measured = run.evaluate_labels(tmp_path / "labels.csv")
+    told = repr(run)
+    assert "from the labels of 10 target images." in told.splitlines()[1]
+    for name, each in measured.models.items():
+        assert f"{name:<12}about {each.value:.1%} (" in told
+    assert "estimated" not in told
+    count = run.evaluate(images / "labelled").count
+    assert repr(run).count(f"right on {count} labelled images of") == len(measured.models)
+
+
 def test_in_a_notebook_it_shows_the_verdict_and_target_images_and_escapes_names(trained):
     page = trained._repr_html_()
     assert html.escape(trained.judgement.headline) in page

@@ -59,6 +59,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import Unreadable, required_path
+from dalib.core.places import in_short
 from dalib.records.content import read_list
 from dalib.records.evaluation import Evaluation
 from dalib.records.hints import Hints
@@ -381,6 +382,28 @@ class RunRecords:
     def own(self) -> ModelName:
         """The model that the run's method makes."""
         return self.summary.own
+
+    @property
+    def few_labels_first(self) -> bool:
+        """Whether labels of a few target images speak before the evaluations: there are none, or they selected."""
+        labelled, selection = self.labelled, self.selection
+        if labelled is None or not self.evaluations:
+            return labelled is not None
+        return selection is not None and selection.chosen_on("labelled", labelled.labels)
+
+    def measured_in_words(self, name: str) -> str:
+        """Returns a model's accuracy by the labels that the verdict rests on; empty where they do not tell it."""
+        if self.labelled is not None and self.few_labels_first:
+            found = self.labelled.models.get(name)
+            if found is None or found.value is None or found.low is None or found.high is None:
+                return ""
+            within = f"({found.low:.1%} to {found.high:.1%})"
+            return f"about {found.value:.1%} {within} right, from the labels of {self.labelled.count} target images"
+        measured = next(iter(self.evaluations), None)
+        if measured is None or name not in measured.models:
+            return ""
+        where = f"{measured.count} labelled images of {in_short(measured.data)}"
+        return f"{measured.models[name].accuracy:.1%} right on {where}"
 
 
 def models_of(run: RunFolder) -> dict[str, Path]:

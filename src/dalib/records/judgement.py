@@ -39,7 +39,7 @@ class JudgedModel:
             return "accuracy on the target not estimated"
         return (
             f"accuracy on the target about {estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%}), "
-            "estimated without its labels"
+            f"estimated without its labels{'' if estimate.reliable else ', not reliable'}"
         )
 
 

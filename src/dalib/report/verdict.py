@@ -88,8 +88,7 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     selected = _selected(judgement, selection)
     measured = [judged(evaluation) for evaluation in records.evaluations]
     if records.labelled is not None:
-        decided = selection is not None and selection.chosen_on("labelled", records.labelled.labels)
-        measured.insert(0 if decided else len(measured), sampled(records.labelled))
+        measured.insert(0 if records.few_labels_first else len(measured), sampled(records.labelled))
     name = selection.model if selection else judgement.shipped if judgement else ""
     baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
     baseline = baseline or (judgement.baseline if judgement else None) or BASELINE

@@ -612,17 +612,11 @@ class Run:
                 return [*lines, f"status: {summary.status}; no judgement yet"]
             going_on = Call("dalib.adapt", Setting("resume", self.path))
             return [*lines, f"training has not finished; if it was stopped, {going_on} goes on with it"]
-        judgement = self.judgement
         lines.append(f"{self.verdict}.")
-        selected = self.selected
-        measured = next(iter(self.folder.read_evaluations()), None)
-        for name, judged in judgement.models.items():
+        selected, records = self.selected, self.folder.read_records()
+        for name, judged in self.judgement.models.items():
             mark, end = (">", ", selected") if name == selected else (" ", "")
-            text = judged.in_words
-            if measured is not None and name in measured.models:
-                where = f"{measured.count} labelled images of {in_short(measured.data)}"
-                text = f"{measured.models[name].accuracy:.1%} right on {where}"
-            lines.append(f"{mark} {name:<12}{text}{end}")
+            lines.append(f"{mark} {name:<12}{records.measured_in_words(name) or judged.in_words}{end}")
         return [*lines, f"report: {self.folder.report}"]
 
     def _repr_html_(self) -> str:
