@@ -49,7 +49,7 @@ def test_a_notebook_shows_the_message_and_the_line_that_called_and_not_the_lines
     with pytest.raises(UserError) as error:
         list_images("no/such/folder", argument="target")
     *lines, last = error.value._render_traceback_()
-    assert last.startswith("UserError: target='no/such/folder'")
+    assert last.startswith("NotThereError: target='no/such/folder'")
     assert len(lines) == 1
     assert 'list_images("no/such/folder", argument="target")' in lines[0]
     assert "test_errors.py" in lines[0]

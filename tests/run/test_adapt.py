@@ -189,6 +189,17 @@ def test_a_run_whose_images_have_changed_is_resumed_if_that_is_allowed(images, t
     assert dalib.adapt(resume=run.path, allow_changes=True).report.is_file()
 
 
+def test_a_run_that_is_resumed_elsewhere_names_the_folder_it_was_started_in(images, tmp_path, monkeypatch):
+    monkeypatch.chdir(images)
+    run = dalib.adapt("studio", "street", out=tmp_path / "run", **QUICK)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"source='studio': no such folder in .*give the command in that one") as caught:
+        dalib.adapt(resume=run.path)
+    assert "absolute" not in str(caught.value), "no other place can be given"
+    monkeypatch.chdir(images)
+    assert dalib.adapt(resume=run.path).report.is_file()
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -198,6 +198,13 @@ class ImageChangedError(UserError):
     """An image file that is read again and again is gone, or holds another picture than before."""
 
 
+class NotThereError(UserError):
+    """A file or folder that an argument names is not there.
+
+    Its parts are the argument with the place, what is not there, and how to name another place, if that helps.
+    """
+
+
 class ReportedByRankZeroError(UserError):
     """An error of the first of several processes, which prints it."""
 

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import NotThereError, Setting, UserError
 from dalib.core.files import NO_URL, Unreadable, is_url
 from dalib.core.places import is_given
 from dalib.core.words import meant
@@ -432,8 +432,8 @@ def _require_folder(root: Path, argument: str, *, labelled: bool = False) -> Non
     lists = "a list ends in .csv or .jsonl, a shard of images in .tar"
     if not root.exists():
         if is_image:
-            raise UserError(Setting(argument, root), f": no such file; expected a folder of images; {lists}")
-        raise UserError(Setting(argument, root), ": no such folder", _where_to_look(root))
+            raise NotThereError(Setting(argument, root), ": no such file", f"; expected a folder of images; {lists}")
+        raise NotThereError(Setting(argument, root), ": no such folder", _where_to_look(root))
     refuse_compressed(root, argument)
     if root.is_dir():
         return

@@ -13,7 +13,7 @@ import re
 import stat
 from typing import TYPE_CHECKING, Any
 
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import NotThereError, Setting, UserError
 from dalib.data.decoding import reason
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def text_of(file: Path, argument: str) -> str:
             raise UserError(Setting(argument, file), ": expected a file")
         content = file.read_bytes()
     except FileNotFoundError:
-        raise UserError(Setting(argument, file), ": no such file") from None
+        raise NotThereError(Setting(argument, file), ": no such file") from None
     except OSError as error:
         raise UserError(Setting(argument, file), f": cannot be read ({reason(error)})") from error
     try:

@@ -15,6 +15,7 @@ from dalib.core.errors import (
     Call,
     ImageChangedError,
     Message,
+    NotThereError,
     RanksLostError,
     RunStoppedError,
     Setting,
@@ -122,16 +123,27 @@ def train(
         context = _Context(
             resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, sibling
         )
-        with _remedies(run, world, requests):
+        with _remedies(run, world, requests, resume=resume):
             _train(config, run, context)
     return run
 
 
+_RESUMED_PLACES = (
+    "A run is resumed with the places that it was started with: put the images back there, or, if the run was started "
+    "in another folder, give the command in that one"
+)
+"""Ends errors about images that are not there; another place cannot be given to a run that is resumed."""
+
+
 @contextmanager
-def _remedies(run: RunFolder, world: World, requests: StopRequests) -> Iterator[None]:
+def _remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bool) -> Iterator[None]:
     """Turns what ends a run early into errors that name the command to resume it."""
     try:
         yield
+    except NotThereError as error:
+        if not resume:
+            raise
+        raise UserError(*error.args[:2], f" in {Path.cwd()}. ", _RESUMED_PLACES) from error
     except (KeyboardInterrupt, StoppedError) as error:
         step = error.step if isinstance(error, StoppedError) else None
         raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
