@@ -16,6 +16,8 @@ from dalib.judge.evidence import Confidence, Evidence
 from dalib.judge.scores import corr_c
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
+from dalib.run.classes.fewer import ExpectedClasses
+from dalib.run.classes.unknown import ExpectedKnown
 from dalib.run.finished.query import query
 from dalib.run.judge import judge
 from dalib.run.recipe.recipe import JudgeSettings
@@ -205,6 +207,34 @@ def test_too_few_validation_images_for_an_estimate_are_told(count, said):
     reasons = " ".join(judge(trained, {"source-only": evidence}, settings, ("a", "b")).reasons)
     assert (f"takes 20 validation images of the source, and there are {count}" in reasons) == said
     assert ("data.validation_share" in reasons) == said
+
+
+def test_the_remedy_for_few_validation_images_of_a_kit_is_another_kit():
+    labels = torch.arange(15) % 2
+    evidence = Evidence(torch.eye(2)[labels], labels, torch.eye(2)[torch.arange(30) % 2])
+    trained = {"source-only": Trained(torch.nn.Identity(), evidence, 1, 1, "", None)}
+    settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1, of_kit=True)
+    reasons = " ".join(judge(trained, {"source-only": evidence}, settings, ("a", "b")).reasons)
+    assert "there are 15; ask for a kit of a run with a larger data.validation_share" in reasons
+    assert "give more source images" not in reasons
+
+
+def test_images_that_judge_are_counted_by_what_they_are_where_others_are_left_out():
+    labels = torch.arange(24) % 3
+    evidence = Evidence(torch.eye(3)[labels], labels, torch.eye(3)[torch.arange(90) % 2])
+    trained = {name: Trained(torch.nn.Identity(), evidence, 1, 1, "", None) for name in ("source-only", "adapted")}
+
+    def reasons(expected):
+        settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1, expected)
+        return " ".join(judge(trained, dict.fromkeys(trained, evidence), settings, ("a", "b", "c")).reasons)
+
+    assert "There are 60 target images that seem to be of known classes, and" in reasons(
+        ExpectedKnown(torch.arange(90) < 60)
+    )
+    fewer = ExpectedClasses(torch.tensor([0.5, 0.5, 0.0], dtype=torch.float64), torch.tensor([True, True, False]))
+    told = reasons(fewer)
+    assert "20 validation images of the source in the classes that the target seems to have, and there are 16" in told
+    assert "There are 90 target images, and" in told
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,13 @@ def judge(
         learnt_from: likewise, those that all models learnt from, for classifiers that estimates compare them with.
         hints: those that the adapted model learned from; the ones that were held back from it speak for one model.
     """
+    whole = trained
     if (expected := settings.expected) is not None:
         trained, said = _among(expected, trained, said)
         representation, learnt_from = _seen(expected, representation, learnt_from)
-    return _judgement(trained, said, settings, classes, representation, learnt_from, hints)
+    own = "adapted" if "adapted" in trained else "source-only"
+    counts = _Counts.of(trained[own], whole[own], of_kit=settings.of_kit)
+    return _judgement(trained, said, settings, classes, representation, learnt_from, hints, counts)
 
 
 def _judgement(
@@ -100,6 +103,7 @@ def _judgement(
     representation: Representation | None,
     learnt_from: Representation | None,
     hints: TrustedHints | None,
+    counts: _Counts,
 ) -> Judgement:
     """Returns the judgement by the evidence of the classes, or of the images, that are expected."""
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
@@ -135,7 +139,7 @@ def _judgement(
         reasons=(
             *_reasons(verdict, shipped, len(trained)),
             *_about(expected, classes),
-            *_cautions(own, baseline, spread, shipped if verdict.outcome == "unclear" else ""),
+            *_cautions(counts, baseline, spread, shipped if verdict.outcome == "unclear" else ""),
         ),
         models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
@@ -225,19 +229,53 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _cautions(model: Trained, baseline: Baseline | None, spread: bool, undecided: str) -> tuple[str, ...]:
+@dataclass(frozen=True)
+class _Counts:
+    """The images that judge, in numbers and in words.
+
+    Attributes:
+        target, validation: how many images of the target, and of those that the source keeps to validate.
+        of_target, of_validation: their names.
+        of_kit: whether a kit stands in for the source.
+    """
+
+    target: int
+    validation: int
+    of_target: str
+    of_validation: str
+    of_kit: bool
+
+    @classmethod
+    def of(cls, model: Trained, whole: Trained, *, of_kit: bool) -> _Counts:
+        """Returns the counts of a model's evidence, which may be of some of the images of ``whole``."""
+        target, validation = len(model.evidence.target), len(model.evidence.labels)
+        return cls(
+            target,
+            validation,
+            f"target images{'' if target == len(whole.evidence.target) else ' that seem to be of known classes'}",
+            "validation images of the source"
+            + ("" if validation == len(whole.evidence.labels) else " in the classes that the target seems to have"),
+            of_kit,
+        )
+
+
+def _cautions(images: _Counts, baseline: Baseline | None, spread: bool, undecided: str) -> tuple[str, ...]:
     """Returns cautions about a target of fewer images or classes than was tried, and about a small source.
 
     Args:
+        images: that judge.
+        baseline: the model that the adapted one was compared with.
+        spread: whether a model seems to spread the images of few classes over others.
         undecided: the model that is selected where no comparison decides; empty where one does.
     """
     cautions: list[str] = []
     if spread:
         cautions.append("Accuracies are not estimated: that was never tried on targets of few of the classes")
-    if baseline is not None and (count := len(model.evidence.target)) < FEWEST_TRIED:
-        judged = f"There are {count} target images, and the judgement was never tried on fewer than {FEWEST_TRIED}"
+    count = images.target
+    if baseline is not None and count < FEWEST_TRIED:
+        judged = f"There are {count} {images.of_target}, and the judgement was never tried on fewer than {FEWEST_TRIED}"
         if count < MIN_IMAGES:
-            judged = f"Comparing models takes {MIN_IMAGES} target images"
+            judged = f"Comparing models takes {MIN_IMAGES} {images.of_target}"
             if undecided == ("adapted" if count >= FEWEST_ADAPTED else baseline.name):
                 judged += (
                     ". Of fewer the adapted model is selected, which was better in most trials, and of fewer than "
@@ -246,13 +284,16 @@ def _cautions(model: Trained, baseline: Baseline | None, spread: bool, undecided
             else:
                 judged += f", and there are {count}"
         cautions.append(f"{judged}. Label some of them, or look at the predictions of each model")
-    if (count := len(model.evidence.target)) < MIN_IMAGES:
-        cautions.append(f"Accuracies are not estimated: that takes {MIN_IMAGES} target images, and there are {count}")
-    elif 0 < (count := len(model.evidence.labels)) < FEWEST_LABELLED:
+    if count < MIN_IMAGES:
+        cautions.append(
+            f"Accuracies are not estimated: that takes {MIN_IMAGES} {images.of_target}, and there are {count}"
+        )
+    elif 0 < images.validation < FEWEST_LABELLED:
+        larger = f"a larger {Setting('data.validation_share')}"
         cautions.append(
             f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_LABELLED} "
-            f"validation images of the source, and there are {count}; give more source images, or a larger "
-            f"{Setting('data.validation_share')}"
+            f"{images.of_validation}, and there are {images.validation}; "
+            + (f"ask for a kit of a run with {larger}" if images.of_kit else f"give more source images, or {larger}")
         )
     return tuple(cautions)
 

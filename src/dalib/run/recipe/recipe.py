@@ -306,6 +306,7 @@ class JudgeSettings:
         select: which weights of the adaptation became its model.
         steps: of the adaptation.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        of_kit: whether a kit stands in for the source, so that its user has no source images to give.
     """
 
     confidence: Confidence
@@ -314,13 +315,16 @@ class JudgeSettings:
     select: str
     steps: int | None
     expected: ExpectedClasses | ExpectedKnown | None = None
+    of_kit: bool = False
 
 
 def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | ExpectedKnown | None = None) -> JudgeSettings:
     """Returns what the judgement takes from the configuration, and the classes that the target seems to have."""
     estimated = expected is not None and expected.shares is not None and config.prior in KINDS
     prior = "fewer" if estimated else config.prior
-    return JudgeSettings(confidence_of(config), config.keep, prior, config.select, config.steps, expected)
+    return JudgeSettings(
+        confidence_of(config), config.keep, prior, config.select, config.steps, expected, config.kit is not None
+    )
 
 
 def confidence_of(config: TrainConfig) -> Confidence:
