@@ -169,6 +169,11 @@ def test_the_name_of_a_class_is_that_class_even_if_it_is_none(tmp_path):
         read_target_labels(file, NAMES, ("none", "dog"), "photos", argument="labels")
 
 
+def test_unknown_in_another_case_is_asked_about(tmp_path):
+    with pytest.raises(UserError, match=r"line 2: 'Unknown' \(did you mean unknown\?\): no class; "):
+        read(tmp_path, "path,label\nphotos/a.png,Unknown\n")
+
+
 def test_lines_of_json_are_read_as_well(tmp_path):
     file = tmp_path / "few.jsonl"
     file.write_text('{"path": "photos/a.png", "label": "dog"}\n{"path": "x/a.png", "label": null}\n')

@@ -39,3 +39,7 @@ def test_an_open_set_tells_the_mean_over_classes_where_it_is_another_than_that_o
         "classes)"
     )
     assert replace(found, known=0.692).in_words().endswith("HOS 77.5%")
+
+
+def test_an_open_set_without_labelled_images_of_known_classes_tells_the_unknown_ones_alone():
+    assert OpenSet(Share(None, None, None), None, 0.25, None).in_words() == "25.0% of the unknown ones"

@@ -166,7 +166,9 @@ def _stratum(
 
 def _unknown_classes(unknown: Sequence[tuple[int, str]], where: Setting, classes: Sequence[str]) -> UserError:
     """Returns the error about labels, by line, that are no class."""
-    nearest = {label: meant(label, classes).removeprefix("; ") for _, label in unknown[:MAX_LISTED_MISTAKES]}
+    nearest = {
+        label: meant(label, with_unknown(classes)).removeprefix("; ") for _, label in unknown[:MAX_LISTED_MISTAKES]
+    }
     mistakes = "; ".join(
         f"line {line}: {label!r}{f' ({nearest[label]})' if nearest[label] else ''}"
         for line, label in unknown[:MAX_LISTED_MISTAKES]

@@ -53,7 +53,8 @@ class OpenSet:
     """Measures of one model on a target with images of none of the classes.
 
     Attributes:
-        of_known: accuracy on the images of known classes; a known image that is taken for unknown is wrong.
+        of_known: accuracy on the images of known classes, unknown where none is labelled; a known image that is taken
+            for unknown is wrong.
         known: mean accuracy over the known classes that have labelled images; None without any.
         unknown: share of the unknown images that are recognised; None without any.
         hos: 2ab / (a + b) of ``known`` and ``unknown``; None without both.
@@ -66,7 +67,7 @@ class OpenSet:
 
     def in_words(self) -> str:
         """Returns the measures as part of a sentence."""
-        parts = [f"{self.of_known} of the known ones"]
+        parts = [] if self.of_known.value is None else [f"{self.of_known} of the known ones"]
         if self.unknown is not None:
             parts.append(f"{self.unknown:.1%} of the unknown ones")
         if self.hos is not None:

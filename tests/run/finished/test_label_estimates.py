@@ -1,5 +1,7 @@
 """`dalib eval --labels`, on runs whose predictions are written here."""
 
+import re
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -103,6 +105,18 @@ def test_models_that_agree_everywhere_are_said_to_once(a_run, tmp_path, capsys):
     fill_in(query(found, tmp_path / "few.csv", "--n", "20"), labels, tmp_path / "few.csv")
     evaluate(found, tmp_path / "few.csv")
     assert "difference   none: the models agree on every target image\n" in capsys.readouterr().out
+
+
+def test_models_that_differ_and_are_equally_wrong_are_not_said_to_agree(a_run, tmp_path, capsys):
+    found, _, _ = a_run
+    out = tmp_path / "few.csv"
+    query(found, out, "--n", "400")
+    out.write_text("".join(re.sub("^([^,]+),,", r"\1,unknown,", line) for line in out.read_text().splitlines(True)))
+    evaluate(found, out)
+    told = capsys.readouterr().out
+    assert re.search(r"difference +none: the models are right on equally many images; they differ on \d+ of 400", told)
+    assert "agree on every" not in told
+    assert "unknown of the known ones" not in told
 
 
 def test_a_plain_list_counts_as_a_random_sample_and_says_so(a_run, tmp_path, capsys):

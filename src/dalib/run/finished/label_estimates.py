@@ -184,7 +184,7 @@ def _say(result: Labelled, found: SampleEstimates) -> None:
         say_result(f"{'unknown':12} {found.unknown} of the target's images are of none of the classes")
     if found.difference is not None:
         on = f"; they differ on {found.differ} of {result.target} images" if found.differ else ""
-        say_result(f"{'difference':12} {_in_words(found.difference)}{on}")
+        say_result(f"{'difference':12} {_in_words(found.difference, agree=not found.differ)}{on}")
     grouped = "" if result.groups is None else f" in {counted(result.groups, 'group')}, which the intervals count"
     say_result(f"from {counted(result.count, 'label')} of {result.target} target images{grouped}, 95% intervals")
     for note in result.notes:
@@ -241,10 +241,10 @@ def _trained_on(run: RunFolder, names: list[str], classes: list[str]) -> Tensor 
     return learnt.rows[learnt.labels < len(classes)]  # unknown images teach no class
 
 
-def _in_words(difference: LabelledEstimate) -> str:
+def _in_words(difference: LabelledEstimate, *, agree: bool) -> str:
     points = f"({points_in_words((difference.low, difference.high))})"
     if difference.low == difference.high == 0:
-        return "none: the models agree on every target image"
+        return f"none: the models {'agree on every target image' if agree else 'are right on equally many images'}"
     if math.isnan(difference.value):
         return f"unknown {points}: no image is labelled on which the models differ"
     verdict = "not clear whether adaptation helped; more labels would tell"
