@@ -45,6 +45,23 @@ def test_files_in_any_order_give_what_arrays_give(tables):
     assert len(of_files.differing) == 20
 
 
+@pytest.mark.parametrize(
+    ("folder", "told"), [("night", ["night", "street"]), ("/data/street", []), ("street", []), ("", [])]
+)
+def test_images_of_folders_of_other_names_are_taken_for_the_same_with_a_note(folder, told, tmp_path, capsys):
+    header = f"path,{','.join(CLASSES)}"
+    for name, below, table in (("a", "street", BEFORE), ("b", folder, AFTER)):
+        rows = [
+            f"{f'{below}/' * bool(below)}{number}.png,{','.join(map(str, row))}"
+            for number, row in enumerate(table.tolist())
+        ]
+        (tmp_path / f"{name}.csv").write_text("\n".join([header, *rows]))
+    dalib.judge_models({name: tmp_path / f"{name}.csv" for name in "ab"}, features=FEATURES)
+    printed = capsys.readouterr().out
+    assert ("taken for the same" in printed) == bool(told)
+    assert not told or f"in the folder {told[0]}, and those of the first model in {told[1]}" in printed
+
+
 def test_a_table_of_predict_is_read_once_and_spread_over_the_classes_that_others_name(tmp_path, monkeypatch):
     place, reading = tmp_path / "t.csv", []
     place.write_text("path,class,confidence,runner_up,runner_up_confidence\nx.jpg,cup,0.8,pen,0.1\n")

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from dalib.core.console import one_line, say, say_result, say_table
-from dalib.core.errors import Setting, UserError
+from dalib.core.errors import Message, Setting, UserError
 from dalib.core.files import expanded, make_parent, write_text
 from dalib.core.words import likelihood, meant
 from dalib.engine.evaluate import evaluated_rows
@@ -27,6 +27,7 @@ from dalib.run.others.model_tables import (
     checked_probabilities,
     common_classes,
     common_names,
+    other_folder,
     pair_of,
     positions_of,
     read_table,
@@ -192,6 +193,9 @@ def _aligned(
         if each.most_likely_only and (more := set(each.classes or ()) - set(known)):
             raise UserError(where, f": expected the classes {', '.join(known)}; it has {sorted(more)[0]!r} more")
         aligned[name] = found = each.in_order_of(listed, known, where)
+        if each.names and listed and (folders := other_folder(each.names, listed)):
+            said = f"in the folder {folders[0]}, and those of the first model in {folders[1]}"
+            say(Message("note: ", where, f": its images lie {said}; they are taken for the same, by their names there"))
         if (got := len(found.probabilities)) != count:
             raise UserError(where, f": expected {count} rows, one an image, as the first model has; got {got}")
     return aligned, listed, known

@@ -498,11 +498,35 @@ def without_shared_folder(names: Sequence[str]) -> list[str]:
     >>> without_shared_folder(["a/b/1.png", "a/c/1.png"])
     ['b/1.png', 'c/1.png']
     """
-    parts = [name.replace("\\", "/").split("/") for name in names]
+    depth = len(_shared_folder(names))
+    return ["/".join(_parts(each)[depth:]) for each in names]
+
+
+def other_folder(own: Sequence[str], wanted: Sequence[str]) -> tuple[str, str] | None:
+    """Returns the folders of two lists of the same names below them, if they are called otherwise.
+
+    >>> other_folder(["night/1.png", "night/2.png"], ["in/day/1.png", "in/day/2.png"])
+    ('night', 'in/day')
+    >>> other_folder(["/data/day/1.png", "/data/day/2.png"], ["day/1.png", "day/2.png"])
+    >>> other_folder(["1.png", "2.png"], ["day/1.png", "day/2.png"])
+    """
+    first, second = _shared_folder(own), _shared_folder(wanted)
+    if not first or not second or first[-1] == second[-1]:
+        return None
+    return "/".join(first), "/".join(second)
+
+
+def _shared_folder(names: Sequence[str]) -> list[str]:
+    """Returns the parts of the folder that all names lie in."""
+    parts = [_parts(each) for each in names]
     depth = 0
     while all(len(each) > depth + 1 for each in parts) and len({each[depth] for each in parts}) == 1:
         depth += 1
-    return ["/".join(each[depth:]) for each in parts]
+    return parts[0][:depth] if parts else []
+
+
+def _parts(name: str) -> list[str]:
+    return name.replace("\\", "/").split("/")
 
 
 def _require_once(names: Sequence[str], where: Setting) -> None:
