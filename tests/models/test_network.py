@@ -65,3 +65,9 @@ def test_what_describes_no_network_is_refused(changes, message):
 def test_a_negative_number_of_views_is_refused():
     with pytest.raises(UserError, match="averaged_views"):
         make_predictor(make_classifier(SMALL, 2), replace(SMALL, averaged_views=-1))
+
+
+def test_a_backbone_that_is_nearly_a_short_name_gets_one_question():
+    with pytest.raises(UserError, match=r"backbone='lite': unknown network of timm's \(.*\); did you mean") as caught:
+        make_classifier(replace(SMALL, backbones=("lite",), timm=TimmSettings(frozen_stages=0, checkpointing=False)), 2)
+    assert str(caught.value).count("did you mean") == 1

@@ -137,9 +137,11 @@ def _class_names(dataset: Any, argument: str) -> Any:
 
 
 def _remedy(thing: Any) -> str:
-    """Returns how to give what has no length or no items by number."""
+    """Returns how to give what has no length or no items by number, or is a single image."""
     if hasattr(thing, "__next__"):
         return "; give it as a list: list(...)"
+    if isinstance(thing, Image.Image):
+        return "; give a single image in a list: [image]"
     return "; give its data set: loader.dataset" if hasattr(thing, "dataset") else ""
 
 

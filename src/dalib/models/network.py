@@ -91,9 +91,10 @@ def known_backbone(name: str, make: Callable[[str], Made]) -> Made:
         ours = ", ".join(BACKBONES)
         several = "; for several backbones, repeat the setting" if "," in name else ""
         near = meant(name, [*BACKBONES, "lite0", "lite1", "lite2"])
+        said = str(error).partition("; did you mean")[0] if near else error  # one question is enough
         raise UserError(
             Setting("backbone", name),
-            f": {error} (ours are {ours}; lite0, lite1 and lite2 are short names; others are timm's{several}){near}",
+            f": {said} (ours are {ours}; lite0, lite1 and lite2 are short names; others are timm's{several}){near}",
         ) from None
 
 

@@ -1,6 +1,7 @@
 """Predictions for files and objects: a row for each image, a reason for each that cannot be read, and how they look."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -149,6 +150,9 @@ def test_unknown_images_are_named_so_in_rows_labels_and_frames():
 def test_predictions_show_their_number_and_in_a_notebook_the_first_rows():
     found = made()
     assert repr(found) == "<Predictions: 12 images, 1 unreadable; cup 6, pen 6>"
+    assert (
+        repr(replace(found, paths=(), probabilities=found.probabilities[:0])) == "<Predictions: 0 images, 1 unreadable>"
+    )
     page = found._repr_html_()
     assert page.count("<tr>") == 1 + SHOWN_ROWS
     assert "and 2 more" in page

@@ -129,7 +129,7 @@ class Predictions(Sequence[ImagePrediction]):
         most = Counter(self.labels).most_common(6)
         lost = f", {len(self.unreadable)} unreadable" if self.unreadable else ""
         classes = ", ".join(f"{name} {count}" for name, count in most)
-        return f"<Predictions: {counted(len(self), 'image')}{lost}; {classes}>"
+        return f"<Predictions: {counted(len(self), 'image')}{lost}{classes and f'; {classes}'}>"
 
     def _repr_html_(self) -> str:
         rows = "".join(
