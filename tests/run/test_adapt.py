@@ -283,8 +283,8 @@ def test_arrays_are_named_by_what_they_are_and_not_by_their_place(arrays, tmp_pa
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
     source, target = arrays
     run = dalib.adapt(source, target, out=tmp_path / "run", evaluate=source, **QUICK)
-    run.evaluate(source)
-    printed = capsys.readouterr().out + repr(run)
+    measured = run.evaluate(source)
+    printed = capsys.readouterr().out + repr(run) + repr(measured)
     assert str(tmp_path / "cache") not in printed
     assert re.search("source array-of-24-labelled-images: .* target array-of-10-images: ", printed)
     assert "images of array-of-24-labelled-images (" in printed

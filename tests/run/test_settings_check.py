@@ -33,3 +33,9 @@ def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
         check_inputs(from_preset("digits", **settings))
+
+
+@pytest.mark.parametrize("argument", ["source", "target"])
+def test_images_that_are_not_there_come_before_a_backbone_that_was_chosen_without_them(argument):
+    with pytest.raises(UserError, match=f"^{argument}='no/such': no such folder"):
+        check_inputs(from_preset("digits", features=4, **{argument: "no/such"}))

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dalib.core.errors import Call, Message, Setting
+from dalib.core.places import in_short
 from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration, OpenSet, Share  # noqa: TC001 - the hints are read at run time
@@ -134,7 +135,7 @@ class Evaluation(Record):
         return None
 
     def __repr__(self) -> str:
-        lines = [f"Evaluation: {counted(self.count, 'labelled image')} of {self.data}"]
+        lines = [f"Evaluation: {counted(self.count, 'labelled image')} of {in_short(self.data)}"]
         for name, measured in self.models.items():
             low, high = measured.interval
             lines.append(f"  {name:<12}{measured.accuracy:.1%} are right ({low:.1%} to {high:.1%})")

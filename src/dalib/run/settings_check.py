@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.adaptation.methods import adapts
 from dalib.core.errors import Setting, UserError
+from dalib.core.files import expanded
 from dalib.core.words import as_one
+from dalib.data.sources import listing_of
 from dalib.engine.distributed import ALONE, World
 from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
@@ -99,6 +102,16 @@ def check_inputs(config: TrainConfig) -> None:
         )
 
 
+def _require_images(config: TrainConfig) -> None:
+    """Refuses places of images that are not there: of such nobody sees photographs, which take another backbone."""
+    sources = [config.source] if isinstance(config.source, str) else config.source
+    targets = config.target.values() if isinstance(config.target, dict) else [config.target]
+    for argument, places in (("source", sources if config.kit is None else ()), ("target", targets)):
+        for place in places:
+            if not Path(expanded(place)).exists():
+                listing_of(place, argument=argument, labelled=argument == "source", root=config.root)
+
+
 def _check_features(config: TrainConfig) -> None:
     """Refuses settings that do not fit a training on stored features."""
     stored, views = Setting("features", config.features), config.views
@@ -106,6 +119,7 @@ def _check_features(config: TrainConfig) -> None:
         raise UserError(stored, ": expected at least 2 views of each image, for student and teacher; or 0")
     named = config.backbones
     if named[0].name in BACKBONES:
+        _require_images(config)
         raise UserError(
             stored,
             ": ",
