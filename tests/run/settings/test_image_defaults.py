@@ -224,6 +224,26 @@ def test_a_short_name_without_its_weights_is_refused_as_it_was_given(photographs
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "heading", "row"),
+    [
+        ("list.csv", "path,label\n", "studio/{},mug\n"),
+        ("list.csv", "\ufeffsep=;\nLabel;Path\n", "mug;studio/{}\n"),
+        ("list.jsonl", "", '{{"path": "studio/{}", "label": "mug"}}\n'),
+    ],
+)
+def test_photographs_in_a_list_are_photographs(name, heading, row, tmp_path):
+    write(tmp_path / "studio", 4, 120)
+    write(tmp_path / "street", 4, 120)
+    listed = tmp_path / name
+    listed.write_text(heading + "".join(row.format(f"{number}.jpg") for number in range(4)), encoding="utf-8")
+    for source, target in ((listed, tmp_path / "street"), (str(listed), listed)):
+        assert settings_taken(source, target, {}) == PHOTOGRAPH_SETTINGS
+    for broken in ("", "path\n", "name,label\nstudio/0.jpg,mug\n", '{"name": 3}\n', "[1]\n", '"'):
+        listed.write_text(broken)
+        assert settings_taken(listed, tmp_path / "street", {}) == {}
+
+
 def test_the_question_needs_no_torch():
     program = "import sys, dalib.run.settings.image_defaults; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)

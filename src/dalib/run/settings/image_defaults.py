@@ -6,6 +6,8 @@ Knows no torch, because the command line asks before it parses.
 
 from __future__ import annotations
 
+import csv
+import json
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -123,6 +125,9 @@ on it counts as a photograph: steel sheets have two thirds and more, characters 
 SAMPLED = 24
 """Files of a domain that are looked at."""
 
+BEGINNING_OF_LIST = 1_000_000
+"""Characters of a list in which these files are chosen."""
+
 
 def settings_of_short_name(backbone: object, given: Mapping[str, object]) -> dict[str, Any]:
     """Returns the settings that the short name of a backbone stands for; empty where there is no such name.
@@ -231,8 +236,8 @@ def settings_of_images(
     colour are those of :func:`character_settings`.
 
     Args:
-        source, target: as they are given, or some of their files; of other things than folders and image files nothing
-            is looked at.
+        source, target: as they are given, or some of their files; of other things than folders, lists and image files
+            nothing is looked at.
         given: the settings that the user gives, those of groups with a dot in their name, with values as they are or
             as they would be typed.
 
@@ -346,14 +351,36 @@ def _are_photographs(images: Sequence[_Look]) -> bool:
 
 
 def _some_files(place: str | Path) -> list[Path]:
-    """Returns at most SAMPLED image files of a folder, as many of each folder in it; an image file as it is."""
+    """Returns some image files of a folder, as many of each folder in it, or of a list; an image file as it is."""
     root = Path(expanded(place))
     if not root.is_dir():
-        return [root] if _is_image(root) else []
+        return _listed_files(root) if root.suffix.lower() in (".csv", ".jsonl") else [root] if _is_image(root) else []
     folders = [iter(_images_below(each)) for each in sorted(root.iterdir()) if each.is_dir()]
     folders.append(iter([each for each in sorted(root.iterdir()) if _is_image(each)]))
     share = max(1, SAMPLED // max(1, len(folders) - 1))
     return [file for folder in folders for file in islice(folder, share)][: 4 * SAMPLED]
+
+
+def _listed_files(file: Path) -> list[Path]:
+    """Returns at most twice SAMPLED image files of the beginning of a list; none of what is no list.
+
+    Errors in a list are raised where all of it is read (dalib.data.tables), which takes torch.
+    """
+    try:
+        with file.open(encoding="utf-8-sig", newline="") as opened:
+            lines = opened.read(BEGINNING_OF_LIST).splitlines()
+        if file.suffix.lower() == ".jsonl":
+            paths = [json.loads(line)["path"] for line in lines[:-1] or lines]
+        else:
+            lines = lines[1:] if lines[0].lower().lstrip('"').startswith("sep=") else lines
+            delimiter = next((letter for letter in lines[0] if letter in ",;\t"), ",")
+            heading, *rows = csv.reader(lines[:-1] if len(lines) > 2 else lines, delimiter=delimiter)
+            column = [name.strip().lower() for name in heading].index("path")
+            paths = [row[column] for row in rows if len(row) > column]
+        files = [file.parent / path for path in paths]
+    except (OSError, ValueError, LookupError, TypeError, csv.Error):
+        return []
+    return [each for each in files[:: max(1, len(files) // SAMPLED)] if _is_image(each)]
 
 
 def _images_below(folder: Path) -> Iterator[Path]:
