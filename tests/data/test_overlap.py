@@ -113,6 +113,17 @@ def test_copies_under_another_name_are_told_with_their_twin(tmp_path):
     assert copy_warnings(source, target[1:]) == ()
 
 
+def test_copies_among_images_that_were_given_as_objects_have_no_path_of_the_cache(tmp_path):
+    places = []
+    for digit in "01":
+        folder = tmp_path / "given" / (digit * 32)
+        folder.mkdir(parents=True)
+        (folder / "000.png").write_bytes(b"same")
+        places.append(str(folder / "000.png"))
+    (told,) = copy_warnings(places[:1], places[1:])
+    assert "for instance 000 = 000; an accuracy" in told
+
+
 def test_many_files_of_one_size_are_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("dalib.data.overlap.MOST_READ", 3)
     for name in ("a", "b", "c", "d"):

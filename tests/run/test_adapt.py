@@ -227,7 +227,10 @@ def test_a_run_that_has_not_finished_says_so(trained, tmp_path):
     root.mkdir()
     for name in ("config.yaml", "summary.json"):
         (root / name).write_bytes((trained.path / name).read_bytes())
-    assert "no judgement yet" in repr(dalib.open_run(root))
+    begun = dalib.open_run(root)
+    assert "no judgement yet" in repr(begun)
+    with pytest.raises(UserError, match=r"begun: no judgement yet, .*; dalib\.adapt\(resume=.*\) resumes it"):
+        _ = begun.judgement
     assert RunFolder.existing(root).root == root
 
 

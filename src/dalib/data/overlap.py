@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.places import in_short
 from dalib.data.named import NAMED
 from dalib.data.shards import open_image, shard_of, state_of
 from dalib.data.sources import BUILT_IN_SOURCES, BUILT_IN_TARGETS
@@ -190,7 +191,7 @@ def copy_warnings(source: Sequence[str], target: Sequence[str]) -> tuple[str, ..
     what = "is a copy" if len(copies) == 1 else "are copies"
     return (
         f"warning: {len(copies)} of {len(target)} images of the target {what} of the source's, for instance "
-        f"{twin} = {name}; an accuracy measured on them says nothing",
+        f"{in_short(twin)} = {in_short(name)}; an accuracy measured on them says nothing",
     )
 
 

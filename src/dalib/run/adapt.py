@@ -14,7 +14,6 @@ from dalib.core.files import expanded, required_path
 from dalib.core.places import in_short
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
-from dalib.records.judgement import Judgement
 from dalib.records.pictures import Sample
 from dalib.records.several import SeveralFolder, SeveralTargets
 from dalib.records.summary import Summary
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from dalib.data.reading_options import CachePolicy
     from dalib.judge.evidence import Evidence
     from dalib.records.evaluation import Evaluation
+    from dalib.records.judgement import Judgement
     from dalib.records.labelled import Labelled
     from dalib.records.selection import ModelName, Selection
     from dalib.run.export import ExportFormat
@@ -401,7 +401,11 @@ class Run:
         Raises:
             UserError: training has not finished.
         """
-        return Judgement.read(self.folder.judgement)
+        judged = self.folder.read_judgement()
+        if judged is None:
+            how = Call("dalib.adapt", Setting("resume", self.path))
+            raise UserError(f"{self.path}: no judgement yet, because training has not finished; ", how, " resumes it")
+        return judged
 
     @property
     def selected(self) -> ModelName:

@@ -288,7 +288,7 @@ def _cautions(images: _Counts, baseline: Baseline | None, spread: bool, undecide
         cautions.append(
             f"Accuracies are not estimated: that takes {MIN_IMAGES} {images.of_target}, and there are {count}"
         )
-    elif 0 < images.validation < FEWEST_LABELLED:
+    elif images.validation < FEWEST_LABELLED and (images.validation or not images.of_kit):
         larger = f"a larger {Setting('data.validation_share')}"
         cautions.append(
             f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_LABELLED} "

@@ -104,9 +104,8 @@ def check_inputs(config: TrainConfig) -> None:
 
 def _require_images(config: TrainConfig) -> None:
     """Refuses places of images that are not there: of such nobody sees photographs, which take another backbone."""
-    sources = [config.source] if isinstance(config.source, str) else config.source
     targets = config.target.values() if isinstance(config.target, dict) else [config.target]
-    for argument, places in (("source", sources if config.kit is None else ()), ("target", targets)):
+    for argument, places in (("source", config.sources if config.kit is None else ()), ("target", targets)):
         for place in places:
             if not Path(expanded(place)).exists():
                 listing_of(place, argument=argument, labelled=argument == "source", root=config.root)
