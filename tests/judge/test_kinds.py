@@ -52,7 +52,7 @@ def test_the_tail_compares_quantiles_of_certainty():
 def test_words_say_probabilities_and_what_was_believed():
     assert TargetKind(0.02, 0.97, 0.01).in_words() == (
         "What the target seems to be, before adaptation: the source's classes 2%, fewer of them 97%, "
-        "other images too 1%, which seldom shows; the adaptation expects fewer classes"
+        "other images too 1%, which hard images can cause as well; the adaptation expects fewer classes"
     )
     assert "fewer of them 0%, nothing to tell other images by (that takes 20 validation images" in (
         TargetKind(1.0, 0.0, 0.0).in_words()

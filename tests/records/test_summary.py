@@ -53,7 +53,7 @@ def test_parts_that_a_run_does_not_have_are_left_out_of_its_file(tmp_path):
 def test_a_kind_of_target_is_told_with_the_probability_of_each():
     assert RecordedKind("fewer", 0.02, 0.97, 0.01).in_words() == (
         "What the target seems to be, before adaptation: the source's classes 2%, fewer of them 97%, "
-        "other images too 1%, which seldom shows; the adaptation expects fewer classes"
+        "other images too 1%, which hard images can cause as well; the adaptation expects fewer classes"
     )
     known = RecordedKind("same", 0.95, 0.05)
     assert known.estimated

@@ -74,7 +74,9 @@ class RecordedKind:
             nothing_tells: stands in place of the probability of other images, where there is none.
         """
         doubtful = ", as long as others are not nearly certain" if self.believed == "same" and self.same < 0.5 else ""
-        others = f"other images too {self.other:.0%}, which seldom shows" if self.other else nothing_tells
+        others = (
+            f"other images too {self.other:.0%}, which hard images can cause as well" if self.other else nothing_tells
+        )
         return (
             f"{self.OPENING}, before adaptation: the source's classes {self.same:.0%}, fewer of them {self.fewer:.0%}, "
             f"{others}; the adaptation expects {self.expectation}{doubtful}"
