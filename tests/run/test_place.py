@@ -1,5 +1,6 @@
 """Where a run's folder may lie, and what it holds before training."""
 
+import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,53 @@ def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_read(config,
     for place in (tmp_path / "file" / "run", tmp_path / "file" / "deeper" / "run"):
         with pytest.raises(UserError, match="no folder can be made in"):
             check(config, RunFolder(place))
+
+
+@pytest.mark.parametrize("there", [None, "an empty folder", "a run"])
+def test_a_run_is_made_where_a_link_leads(config, tmp_path, there):
+    place, link = tmp_path / "disk" / "first", tmp_path / "link"
+    if there == "a run":
+        begun(replace(config, out=str(place)))
+    elif there is not None:
+        place.mkdir(parents=True)
+    link.symlink_to(place)
+    check(replace(config, out=str(link)), RunFolder(link), overwrite=True)
+    run, _ = begun(replace(config, out=str(link), overwrite=True))
+    assert link.is_symlink()
+    assert Summary.read(run.summary) == Summary.read(place / "summary.json")
+    assert sorted(each.name for each in place.parent.iterdir()) == ["first"]
+
+
+@pytest.mark.parametrize("there", ["an empty folder", "a run"])
+def test_the_folder_that_one_is_in_is_no_place_for_a_run(config, tmp_path, monkeypatch, there):
+    here = tmp_path / "run"
+    if there == "a run":
+        begun(config)
+    else:
+        here.mkdir()
+    monkeypatch.chdir(here)
+    for place in (Path(), here):
+        with pytest.raises(UserError, match=r"this is the folder in which .*; give a folder in it, such as .*run"):
+            check(config, RunFolder(place), overwrite=True)
+
+
+def test_where_a_disk_is_mounted_is_no_place_for_a_run(config, tmp_path, monkeypatch):
+    run = RunFolder(tmp_path / "disk")
+    run.root.mkdir()
+    monkeypatch.setattr("os.path.ismount", lambda place: Path(place).name == "disk")
+    with pytest.raises(UserError, match=r"^out=.*disk.: this is where another disk is mounted"):
+        check(config, run)
+
+
+def test_a_folder_beside_which_none_can_be_made_is_refused_before_anything_is_read(config, tmp_path, monkeypatch):
+    def closed(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(tempfile, "TemporaryDirectory", closed)
+    run = RunFolder(tmp_path / "run")
+    run.root.mkdir()
+    with pytest.raises(UserError, match=r"no folder can be made in .* \(Permission denied\)\. Nothing was trained"):
+        check(config, run)
 
 
 def test_a_run_among_its_own_images_is_refused(config):

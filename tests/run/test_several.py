@@ -138,6 +138,25 @@ def test_what_is_no_folder_of_several_is_never_replaced(images, tmp_path):
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
+def test_a_folder_of_several_behind_a_link_is_replaced(images, tmp_path):
+    place, link = tmp_path / "disk" / "several", tmp_path / "link"
+    link.symlink_to(place)
+
+    def begin(name):
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        with pytest.raises(dalib.RunStoppedError):
+            dalib.adapt_each(
+                images / "source", {name: images / name}, out=link, overwrite=True, on_evidence=stop, **QUICK
+            )
+
+    for name in ("street", "night"):
+        begin(name)
+    assert link.is_symlink()
+    assert sorted(each.name for each in place.iterdir() if each.is_dir()) == ["night"]
+
+
 def test_a_model_alone_may_stand_in_for_the_source_of_several_targets(images, resumed, tmp_path, monkeypatch):
     model = resumed[0]["street"].export(tmp_path / "model", format="torch")
     trained = []

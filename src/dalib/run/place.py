@@ -96,23 +96,37 @@ def check_free(run: RunFolder, *, init: str | None = None, overwrite: bool = Fal
     """
     if init is not None and run.root.resolve() == Path(init).resolve():
         raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
-    if not run.root.exists():
-        _require_room(run)
+    if run.root.exists():
+        if not run.root.is_dir():
+            raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
+        if any(run.root.iterdir()):
+            if not overwrite:
+                go_on = (" to replace a run, or go on with it: ", resume_call(run))
+                raise occupied(run.root, ", add ", Setting("overwrite", True), *go_on)
+            with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
+                pass
+        _require_replaceable(run)
+    _require_room(run)
+
+
+def _require_replaceable(run: RunFolder) -> None:
+    """Refuses a folder that no other can take the place of: a run appears whole, by a rename."""
+    place = run.root.resolve()
+    if Path.cwd().is_relative_to(place):
+        what = "the folder in which this process works"
+    elif os.path.ismount(place):  # pathlib's is not on Windows
+        what = "where another disk is mounted"
+    else:
         return
-    if not run.root.is_dir():
-        raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
-    if not any(run.root.iterdir()):
-        return
-    if not overwrite:
-        go_on = (" to replace a run, or go on with it: ", resume_call(run))
-        raise occupied(run.root, ", add ", Setting("overwrite", True), *go_on)
-    with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
-        pass
+    raise UserError(
+        Setting("out", run.root),
+        f": this is {what}, which a run's folder cannot replace; give a folder in it, such as {run.root / 'run'}",
+    )
 
 
 def _require_room(run: RunFolder) -> None:
     """Refuses a run's folder that cannot be made: by making one in the nearest folder above it that exists."""
-    above = next(each for each in run.root.absolute().parents if each.exists())
+    above = next(each for each in run.root.resolve().parents if each.exists())
     try:
         with tempfile.TemporaryDirectory(prefix=".dalib-", dir=above):
             pass
@@ -139,10 +153,12 @@ def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, hel
 
 
 def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summary) -> None:
-    """Makes the folder with what is known before training, whole or not at all; it replaces an older run."""
-    config = setup.config
-    parent = run.root.absolute().parent
-    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{run.root.name}.", dir=parent)))
+    """Makes the folder with what is known before training, whole or not at all; it replaces an older run.
+
+    Where the place is a link to a folder, that folder is made, and the link stays.
+    """
+    config, place = setup.config, run.root.resolve()
+    new = RunFolder(Path(tempfile.mkdtemp(prefix=f".{place.name}.", dir=place.parent)))
     try:
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
         write_config(setup.asked, new.config, run.root)
@@ -151,9 +167,9 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
         views = image_network.make_views(config, setup.preprocessing)
         write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
         summary.write(new.summary)
-        if run.root.exists():
-            shutil.rmtree(run.root)
-        put_in_place(new.root, run.root)
+        if place.exists():
+            shutil.rmtree(place)
+        put_in_place(new.root, place)
     finally:
         shutil.rmtree(new.root, ignore_errors=True)
 
@@ -161,7 +177,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
 @contextmanager
 def _only_one_that_makes(run: RunFolder) -> Iterator[None]:
     """Makes other processes wait that are about to make a folder of this name."""
-    folder = run.root.absolute()
+    folder = run.root.resolve()
     folder.parent.mkdir(parents=True, exist_ok=True)
     with locked(folder.with_name(f".{folder.name}.lock"), wait=True):
         yield

@@ -239,10 +239,21 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
         with ExitStack() as held:
             for run in (RunFolder(folder.root), *folder.runs().values()):
                 held.enter_context(claimed(run))
-        shutil.rmtree(folder.root)
+        _empty(folder)
+    folder.root.resolve().mkdir(parents=True, exist_ok=True)  # it may be a link to a folder that is not there yet
     write_config(config, folder.config, folder.root)
     results = tuple(TargetResult(name, own.one_target) for name, own in runs.items())
     SeveralTargets(as_one(config.source), results).write(folder.record)
+
+
+def _empty(folder: SeveralFolder) -> None:
+    """Removes the content of a folder of several targets, last the files by which it is known; it may be a link."""
+    known = (folder.config, folder.record)
+    for each in sorted(folder.root.iterdir(), key=lambda each: each in known):
+        if each.is_dir() and not each.is_symlink():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
 
 
 def _new_folder(config: TrainConfig) -> Path:
