@@ -1,6 +1,7 @@
 """From a PIL image of any kind to what the network sees."""
 
 import io
+import math
 import warnings
 
 import numpy as np
@@ -149,6 +150,11 @@ def test_grey_becomes_three_equal_channels_and_colour_one():
         ({"std": (0.5,)}, "mean, std: give both"),
         ({"mean": (0.5, 0.5, 0.5), "std": (1.0, 1.0, 1.0)}, "mean, std: expected 1 values"),
         ({"mean": (0.5,), "std": (1.0, 1.0)}, "mean, std: expected 1 values"),
+        ({"mean": (0.5,), "std": (0.0,)}, "mean, std: expected finite numbers, each std above 0"),
+        ({"mean": (0.5,), "std": (-0.5,)}, "mean, std: expected finite numbers, each std above 0"),
+        ({"mean": (0.5,), "std": (math.nan,)}, "mean, std: expected finite numbers, each std above 0"),
+        ({"mean": (math.inf,), "std": (0.5,)}, "mean, std: expected finite numbers, each std above 0"),
+        ({"mean": ("a",), "std": (0.5,)}, "mean, std: expected finite numbers, each std above 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):

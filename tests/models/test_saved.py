@@ -1,9 +1,11 @@
 """A model on disk comes back as it was, and what is damaged says so."""
 
 import json
+import math
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from dalib._version import __version__
 from dalib.core.errors import UserError
@@ -137,6 +139,21 @@ def test_json_that_is_no_model_is_named(folder, content):
         load_model(folder)
 
 
+def test_weights_that_are_nan_are_refused(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["head.weight"][0, 0] = math.nan
+    save_file(tensors, path)
+    with pytest.raises(UserError, match=r"model\.safetensors: damaged \(head\.weight is NaN\)"):
+        load_model(folder)
+
+
+def test_two_classes_of_one_name_are_refused(folder):
+    edit(folder, classes=["cat", "dog", "cat"])
+    with pytest.raises(UserError, match=r"config\.json: not a model of dalib's.*classes: expected each name once"):
+        load_model(folder)
+
+
 SEVERAL = {
     **{"backbone": ["test_resnet", "test_vit"], "bottleneck_dim": 8, "channels": 3, "size": 32},
     **{"pretrained": True, "frozen_stages": -1, "checkpointing": False},
@@ -166,6 +183,11 @@ def test_a_network_of_several_backbones_is_built_again(tmp_path):
         ({"inputs": [{"size": 24}, 3]}, "mean"),
         ({"inputs": [{**SEVERAL["inputs"][0], "size": 10**9}, SEVERAL["inputs"][1]]}, "number from 1 to 65536"),
         ({"inputs": [{**SEVERAL["inputs"][0], "std": [1.0]}, SEVERAL["inputs"][1]]}, "expected 3 numbers"),
+        (
+            {"inputs": [{**SEVERAL["inputs"][0], "std": [1.0, 0, 1]}, SEVERAL["inputs"][1]]},
+            "std: expected numbers above 0",
+        ),
+        ({"inputs": [{**SEVERAL["inputs"][0], "mean": [math.nan] * 3}, SEVERAL["inputs"][1]]}, "expected 3 numbers"),
         ({"backbone": "test_resnet"}, "inputs: expected a number"),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -42,7 +44,7 @@ class Preprocessing:
 
     Raises:
         ValueError: another number of channels, an unknown fit or interpolation, a size below 1, a crop beyond the
-            size, mean and std that do not fit, or a range without a width.
+            size, mean and std that do not fit or are no scale, or a range without a width.
     """
 
     size: int
@@ -70,6 +72,9 @@ class Preprocessing:
             raise ValueError("mean, std: give both, or neither to standardise each image by its own")
         if self.mean is not None and {len(self.mean), len(self.std or ())} != {self.channels}:
             raise ValueError(f"mean, std: expected {self.channels} values each, got {self.mean} and {self.std}")
+        numbers = (*(self.mean or ()), *(self.std or ()))
+        if not all(isinstance(each, Real) and math.isfinite(each) for each in numbers) or min(self.std or (1,)) <= 0:
+            raise ValueError(f"mean, std: expected finite numbers, each std above 0, got {self.mean} and {self.std}")
         if self.range is not None and not -LIMIT <= self.range[0] < self.range[1] <= LIMIT:
             raise ValueError(f"range: expected two whole numbers, the lower one first, got {self.range}")
 

@@ -5,6 +5,7 @@ A saved model, a kit and every exported file have it in this form.
 
 from __future__ import annotations
 
+import math
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -226,8 +227,10 @@ def _check_several(content: dict[str, Any]) -> None:
         for name in ("mean", "std"):
             values = each[name]
             numbers = isinstance(values, list) and all(isinstance(value, (int, float)) for value in values)
-            if not numbers or len(values) != channels:
+            if not numbers or len(values) != channels or not all(map(math.isfinite, values)):
                 raise ValueError(f"architecture: inputs: {name}: expected {channels} numbers, got {values!r}")
+        if min(each["std"]) <= 0:
+            raise ValueError(f"architecture: inputs: std: expected numbers above 0, got {each['std']!r}")
         if unknown := [name for name in each if name not in ("size", "mean", "std")]:
             raise ValueError(f"architecture: inputs: {unknown[0]}: expected size, mean and std alone; update dalib")
 

@@ -17,6 +17,7 @@ from dalib.models.architecture import MAX_NUMBER, Architecture
 from dalib.models.known import SCORE, KnownRule
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from torch import Tensor, nn
@@ -99,6 +100,8 @@ def description_of(content: Any, path: Path) -> ModelDescription:
                 )
         if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
             raise TypeError(f"classes: expected a list of names, got {classes!r}")
+        if len(set(classes)) < len(classes):
+            raise ValueError(f"classes: expected each name once, got {classes!r}")
         for name in ("mean", "std"):
             if preprocessing[name] is not None:
                 preprocessing[name] = tuple(preprocessing[name])
@@ -127,15 +130,23 @@ def load_tensors(folder: Path) -> dict[str, Tensor]:
     """Reads the tensors of model.safetensors.
 
     Raises:
-        UserError: no such file, or a damaged one.
+        UserError: no such file, or a damaged one, also one with NaN in it.
     """
     path = folder / "model.safetensors"
     try:
-        return load_file(path)
+        found = load_file(path)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is the run complete?") from None
     except SafetensorError as error:
         raise UserError(f"{path}: damaged ({error})") from None
+    if name := nan_in(found):
+        raise UserError(f"{path}: damaged ({name} is NaN)")
+    return found
+
+
+def nan_in(tensors: Mapping[str, Tensor]) -> str:
+    """Returns the name of the first tensor with NaN in it, which as a weight predicts nothing; empty without any."""
+    return next((name for name, each in tensors.items() if each.is_floating_point() and bool(each.isnan().any())), "")
 
 
 def plain_tensors(model: nn.Module) -> dict[str, Tensor]:

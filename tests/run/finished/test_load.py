@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import dalib
 from dalib.core.errors import UserError
@@ -47,6 +48,17 @@ def test_a_path_an_image_and_its_pixels_are_one_image(photo_run, photos):
     assert [each.label for each in predictor(given)] == [expected.label] * 4
     assert [each.confidence for each in predictor(given)] == pytest.approx([expected.confidence] * 4, abs=1e-6)
     assert predictor([]) == []
+
+
+def test_a_model_that_gives_no_probabilities_predicts_nothing(photos, tmp_path):
+    run = make_run(tmp_path / "run", "photo").root
+    tensors = load_file(run / "model" / "model.safetensors")
+    tensors["head.bias"][0] = torch.inf
+    save_file(tensors, run / "model" / "model.safetensors")
+    with pytest.raises(UserError, match="run/model: the model gives NaN in place of probabilities"):
+        dalib.load(run)(photos / "000.png")
+    with pytest.raises(UserError, match="run/model: the model gives NaN in place of probabilities"):
+        dalib.open_run(run).predict(photos)
 
 
 def test_what_is_no_image_is_told(photo_run, tmp_path):

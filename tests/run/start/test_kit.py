@@ -165,6 +165,14 @@ def test_damaged_and_changed_kits_are_refused(place, tmp_path):
         open_kit(str(tmp_path))
 
 
+def test_a_kit_of_a_model_that_is_nan_is_refused(place, tmp_path):
+    def damage(tensors, _):
+        tensors["model/head.weight"][0] = torch.nan
+
+    with pytest.raises(UserError, match=r"model/head\.weight: expected numbers, got NaN"):
+        open_kit(str(changed_kit(place, tmp_path / "changed.dalib", damage)))
+
+
 def test_a_kit_names_no_path_and_no_repository(place, tmp_path):
     def with_weights(tensors, about):
         about["settings"]["weights"] = "/etc/passwd"

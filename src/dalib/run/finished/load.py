@@ -6,7 +6,7 @@ import hashlib
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
@@ -373,8 +373,32 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
 
 
 def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
-    """Opens a model as :func:`load` does, for rows of stored images."""
+    """Opens a model as :func:`load` does, for rows of stored images; NaN in place of probabilities is an error."""
     place = _place_of(Path(expanded(path)), model)
+    opened = _opened(place, device)
+    faster, sure = opened.faster, partial(_without_nan, place)
+    return replace(
+        opened,
+        probabilities=sure(opened.probabilities),
+        faster=None if faster is None else lambda: sure(faster()),
+    )
+
+
+def _without_nan(place: Path, probabilities: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Returns what computes the same, and refuses what a damaged model gives: its first class would be predicted."""
+
+    def checked(images: Tensor) -> Tensor:
+        found = probabilities(images)
+        if bool(found.isnan().any()):
+            raise UserError(
+                f"{place}: the model gives NaN in place of probabilities; the file is damaged, get it again"
+            )
+        return found
+
+    return checked
+
+
+def _opened(place: Path, device: str) -> OpenedModel:
     where = choose_device(device)
     if place.is_file():
         if place.suffix.lower() == ".onnx":

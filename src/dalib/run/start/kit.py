@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, write_bytes
 from dalib.core.seeds import derive_seed
-from dalib.models.saved import content_of, description_of, load_description, load_tensors
+from dalib.models.saved import content_of, description_of, load_description, load_tensors, nan_in
 from dalib.records.kit import KitHeader, digest_of, read_header, settings_in_kit
 from dalib.run.settings.kit_settings import settings_of_whole
 
@@ -276,6 +276,8 @@ def _check_shapes(kit: Kit) -> None:
     if kit.labels.dtype != torch.int64 or kit.validation.shape != (len(kit.labels), classes):
         raise ValueError(f"validation: expected {len(kit.labels)} rows of {classes} probabilities")
     _check_numbers(kit.validation)
+    if name := nan_in(kit.weights):
+        raise ValueError(f"model/{name}: expected numbers, got NaN")
 
 
 def _check_statistics(statistics: ClassStatistics, classes: int) -> None:
