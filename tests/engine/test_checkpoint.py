@@ -56,6 +56,15 @@ def test_the_newest_is_the_one_of_the_highest_step(tmp_path):
     assert folder.newest(CPU).step == 20_000
 
 
+def test_a_link_in_a_run_of_somebody_elses_is_not_followed(tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "step-000000007.tmp").symlink_to(tmp_path / "mine.txt")
+    CheckpointFolder(tmp_path / "checkpoints").save(at(7))
+    assert names(tmp_path / "checkpoints") == ["step-000000007.pt"]
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
 def test_saving_a_step_again_replaces_it(tmp_path):
     folder = CheckpointFolder(tmp_path)
     folder.save(at(5))

@@ -197,6 +197,21 @@ def test_photographs_are_kept_as_jpeg_and_small_images_exactly(tmp_path: Path, s
     assert (found.width, found.height) == ((72, 72) if size == 8 else (112, 112))
 
 
+def test_pictures_are_written_in_place_of_links_and_not_where_these_lead(tmp_path: Path) -> None:
+    mine, folder = tmp_path / "mine.png", tmp_path / "run"
+    mine.write_bytes(b"mine")
+    folder.mkdir()
+    for name in ("000.png", "map.jpg"):
+        (folder / name).symlink_to(mine)
+    p = probabilities(torch.full((3,), 0.9), torch.zeros(3, dtype=torch.int64))
+    write_samples(folder, Target(3), {"adapted": p}, ["a", "b", "c"], 0)  # type: ignore[arg-type]
+    images, rows = torch.zeros(6, 1, 16, 16, dtype=torch.uint8), torch.arange(6)
+    points = (torch.rand(6, 2), torch.zeros(6, dtype=torch.int64)) * 2
+    write_embedding(folder / "embedding.json", {"adapted": points}, 0, MappedImages(images, rows, images, rows))
+    assert mine.read_bytes() == b"mine"
+    assert not any((folder / name).is_symlink() for name in ("000.png", "map.jpg"))
+
+
 def labelled(labels: Tensor) -> LabelledImages:
     images = torch.zeros(len(labels), 1, 8, 8, dtype=torch.uint8)
     return LabelledImages(images, labels, ("a", "b", "c"), tuple(f"{number}.png" for number in range(len(labels))))

@@ -59,6 +59,7 @@ class CheckpointFolder:
         temporary = path.with_suffix(".tmp")
         content = io.BytesIO()  # torch turns the error of a full disk into one that does not say so
         torch.save({"format": FORMAT, **vars(checkpoint)}, content)
+        temporary.unlink(missing_ok=True)  # a link in a run of somebody else's would be followed
         try:
             temporary.write_bytes(content.getbuffer())
             put_in_place(temporary, path)

@@ -57,7 +57,14 @@ def write_view_sheet(path: Path, images: Rows, student: Augment, teacher: Augmen
             seen = view.shape[-1]
             top, left = row * (size + 2) + (size - seen) // 2, column * (size + 2) + (size - seen) // 2
             sheet[:, top : top + seen, left : left + seen] = view
-    _shown(as_image((sheet * 255).byte()), size).save(path)
+    _write_picture(_shown(as_image((sheet * 255).byte()), size), path)
+
+
+def _write_picture(picture: Image.Image, path: Path, quality: int = 75) -> None:
+    """Writes a PNG, which has no ``quality``, or a JPEG; in place of a link, which could lead out of the run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    picture.save(path, quality=quality)
 
 
 def write_samples(
@@ -152,12 +159,11 @@ class _Pictures:
     def sample(self, index: int, group: str, *, surer: str | None = None, truth: str | None = None) -> Sample:
         """Returns the record of an image, whose picture is written the first time."""
         if index not in self.files:
-            self.folder.mkdir(parents=True, exist_ok=True)
             picture = as_image(self.images[torch.tensor([index])][0])
             # photographs that were made smaller are seen as well in a tenth of the bytes
             ending = "jpg" if picture.width > LARGEST_CELL else "png"
             self.files[index] = f"{len(self.files):03d}.{ending}"
-            _shown(picture, picture.width).save(self.folder / self.files[index], quality=85)  # which PNG does not have
+            _write_picture(_shown(picture, picture.width), self.folder / self.files[index], quality=85)
         predictions = {}
         for name, each in self.probabilities.items():
             confidence, label = each[index].max(dim=0)
@@ -272,8 +278,7 @@ def _tiles(
     channels = thumbnails.shape[1]
     sheet = thumbnails.view(-1, columns, channels, size, size).permute(2, 0, 3, 1, 4)
     file = path.with_name("map.jpg")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    as_image(sheet.reshape(channels, -1, columns * size)).save(file, quality=75)
+    _write_picture(as_image(sheet.reshape(channels, -1, columns * size)), file, quality=75)
     tiles = [tuple(tuple(numbers[domain][row] for row in each[domain].tolist()) for domain in (0, 1)) for each in rows]
     return TileSheet(file.name, size, columns), [(source, target) for source, target in tiles]
 
