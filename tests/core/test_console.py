@@ -1,5 +1,6 @@
 import errno
 import io
+import json
 import os
 import shlex
 import subprocess
@@ -19,6 +20,7 @@ from dalib.core.console import (
     loudness,
     say,
     say_detail,
+    say_json,
     say_note,
     say_result,
     say_unreadable,
@@ -275,6 +277,16 @@ def test_letters_that_an_encoding_lacks_are_escaped():
         stream = io.TextIOWrapper(io.BytesIO(), encoding, newline="\n")
         say("café →", stream)
         assert stream.buffer.getvalue() == expected
+
+
+def test_json_is_json_whatever_the_names_in_it_and_the_encoding(monkeypatch):
+    names = ["it\x92s", "\x7f", "B\xe4r", "\U0001f600", "\x1b[2J", "\u202e", "\udcff"]
+    for encoding in ("ascii", "cp1252", "utf-8"):
+        written = io.BytesIO()
+        monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
+        with loudness(Loudness.QUIET):
+            say_json({"classes": names})
+        assert json.loads(written.getvalue().decode(encoding)) == {"classes": names}
 
 
 def test_a_bar_moves_on_a_terminal_of_ascii(monkeypatch):

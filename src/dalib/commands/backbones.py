@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from rich.filesize import decimal
 
 from dalib.commands.subcommand import add_loudness
-from dalib.core.console import say, say_result
+from dalib.core.console import say, say_json, say_result
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +40,7 @@ def run(call: Call) -> None:
     if not call.given["no_speed"]:
         found = with_speeds(found, call.given["device"], anew=call.given["anew"])
     if call.given["json"]:
-        say_result(json.dumps([each.to_json() for each in found], indent=1, ensure_ascii=False))
+        say_json([each.to_json() for each in found])
         return
     _list(found)
     missing = not_at_hand()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.commands.subcommand import add_loudness
-from dalib.core.console import Loudness, loudness, say_result
+from dalib.core.console import Loudness, loudness, say_json, say_result
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import split_name
 
@@ -102,7 +101,7 @@ def run(call: Call) -> None:
     if out is not None:
         write_page(judgement, out)
     if given["json"]:
-        say_result(json.dumps(judgement.as_dict(), indent=1, ensure_ascii=False))
+        say_json(judgement.as_dict())
         return
     print_judgement(judgement)
     if out is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import re
 import shutil
@@ -521,6 +522,14 @@ def say(text: str | Part, file: Any = None) -> None:
 def say_result(text: str | Part) -> None:
     """Prints a command's result on standard output, also under --quiet; otherwise as :func:`say` does."""
     _write(text, None)
+
+
+def say_json(content: Any) -> None:
+    """Prints a command's result as JSON, in ASCII alone, also under --quiet.
+
+    Escapes that :func:`say` or a narrow encoding would put into a name are none of JSON's.
+    """
+    _write(json.dumps(content, indent=1).replace("\x7f", "\\u007f"), None)
 
 
 def say_warning(text: str | Part) -> None:
