@@ -1,13 +1,16 @@
 """The page to label images: it holds its pictures, escapes names, and is not written for nothing."""
 
 import base64
+import csv
 import io
+import json
 import re
 from html import unescape
 
 import pytest
 from PIL import Image
 
+from browser import Browser, find_browser
 from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import PythonSpelling, spelled
 from dalib.core.files import quoted
@@ -16,13 +19,13 @@ from dalib.report.labels import SIDE, SMALL, picture_in, write_labelling_page
 COLUMNS = ["path", "label", "stratum"]
 
 
-def page(tmp_path, rows, picture_of):
+def page(tmp_path, rows, picture_of, classes=("cup", "<b>")):
     out = tmp_path / "to_label.html"
     shown = write_labelling_page(
         out,
         columns=COLUMNS,
         rows=rows,
-        classes=["cup", "<b>"],
+        classes=classes,
         run=tmp_path / "run",
         csv_file=tmp_path / "to_label.csv",
         picture_of=picture_of,
@@ -57,6 +60,35 @@ def test_names_are_escaped(tmp_path):
     text = out.read_text()
     assert "<script>alert(1)" not in text
     assert "<b>" not in text
+
+
+ODD_CLASSES = ["\u05e9\u05dc\u05d5\u05dd\u200f", "it\x92s", "a\tb", "</script><b>", "cup", "a\rb"]
+"""Names of classes that a page shows otherwise than they are: a mark of direction, a wrong code page, a tab."""
+
+
+def test_the_list_gets_the_names_of_the_classes_as_they_are(tmp_path):
+    _, out = page(tmp_path, [["a.png", "", "0"]], lambda n: Image.new("L", (8, 8)), ODD_CLASSES)
+    text = out.read_text(encoding="utf-8")
+    assert json.loads(re.search(r"const names = (\[.*?\]);", text)[1]) == [*ODD_CLASSES, "unknown"]
+    assert text.count("</script>") == 1
+
+
+@pytest.mark.slow
+def test_what_is_chosen_in_a_browser_is_the_name_of_the_class(tmp_path):
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium here; CHROMIUM names one")
+    rows = [[f"{number}.png", "", "0"] for number in range(len(ODD_CLASSES) + 1)]
+    _, out = page(tmp_path, rows, lambda n: Image.new("L", (8, 8)), ODD_CLASSES)
+    browser = Browser(path, tmp_path / "profile")
+    try:
+        browser.open(out.as_uri(), 1280)
+        for number in range(len(rows)):
+            browser.evaluate(f"selects[{number}].selectedIndex = {number + 1}")
+        saved = browser.evaluate("table()")
+    finally:
+        browser.close()
+    assert [row["label"] for row in csv.DictReader(io.StringIO(saved, newline=""))] == [*ODD_CLASSES, "unknown"]
 
 
 def test_images_that_cannot_be_shown_count_for_nothing(tmp_path):

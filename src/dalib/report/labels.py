@@ -67,12 +67,14 @@ def write_labelling_page(
     pictures = sum(each["picture"] is not None for each in shown)
     if pictures:
         page = environment().get_template("labels.html")
+        unknown = UNKNOWN if len(with_unknown(classes)) > len(classes) else None
         content = page.render(
             rows=shown,
             cells=[[_text(cell) for cell in row] for row in rows],
             columns=list(columns),
             classes=list(classes),
-            unknown=UNKNOWN if len(with_unknown(classes)) > len(classes) else None,
+            names=[_text(name) for name in (*classes, *([unknown] if unknown else []))],
+            unknown=unknown,
             list=_text(quoted(csv_file)),
             command=_text(str(_told(run, csv_file))),
             file=_text(csv_file.name),
