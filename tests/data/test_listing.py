@@ -330,6 +330,15 @@ def test_a_path_that_leaves_the_folder_of_the_list_is_refused(tmp_path, file, wa
     assert [each.name for each in images(where, allow_outside=True).paths] == ["inside.png", Path(path).name]
 
 
+def test_a_path_on_another_drive_of_windows_is_refused(tmp_path, monkeypatch):
+    def of_windows(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(os.path, "commonpath", of_windows)
+    with pytest.raises(UserError, match=r"line 2: .* leaves the folder of the list"):
+        list_images(write(tmp_path / "list.csv", "path\n/elsewhere/a.png\n"), argument="target")
+
+
 def test_an_absolute_path_and_dots_may_stay_inside(tmp_path):
     draw(tmp_path / "in" / "a.png")
     file = write(tmp_path / "list.csv", f"path\n{tmp_path / 'in' / 'a.png'}\nin/../b.png\n")

@@ -470,7 +470,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
             raise refuse(line, f"{path!r}: {NO_URL}")
         whole = files.find(base / path)
         real = os.path.realpath(whole)
-        if not allow_outside and os.path.commonpath([inside, real]) != inside:
+        if not allow_outside and not _lies_in(inside, real):
             raise refuse(
                 line,
                 f"{path!r} leaves the folder of the list ({inside}), it is {real}; put the list in a folder that holds "
@@ -500,6 +500,13 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         return Listing(str(file), base, tuple(paths), notes=notes)
     every, (positions,) = united([names])
     return Listing(str(file), base, tuple(paths), tuple(positions), every, notes=notes)
+
+
+def _lies_in(folder: str, file: str) -> bool:
+    try:
+        return os.path.commonpath([folder, file]) == folder
+    except ValueError:  # on Windows, another drive
+        return False
 
 
 def _are_two_files(first: str, second: str) -> bool:
