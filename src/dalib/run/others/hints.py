@@ -165,7 +165,8 @@ def hints_file(hints: Any) -> str:
         )
     content = io.BytesIO()
     np.savez(content, probabilities=values)
-    return _kept(content.getvalue(), ".npz", hashlib.blake2b(values.tobytes(), digest_size=16).hexdigest())
+    shape = f"{values.shape}".encode()  # equal bytes in another shape are another table
+    return _kept(content.getvalue(), ".npz", hashlib.blake2b(shape + values.tobytes(), digest_size=16).hexdigest())
 
 
 def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
