@@ -118,10 +118,12 @@ def test_lines_of_later_steps_are_dropped_when_training_goes_on(tmp_path, after,
     assert [line["step"] for line in lines(path)] == [*kept, after + 1]
 
 
-@pytest.mark.parametrize("rest", ['{"step": 150, "lo', '{"step": 150, "loss": 0.1', "{", "\0\0\0"])
+@pytest.mark.parametrize(
+    "rest", ['{"step": 150, "lo', '{"step": 150, "loss": 0.1', "{", "\0\0\0", "\xff\xfe", "15", "{}", "[" * 9999]
+)
 def test_a_last_line_that_was_only_half_written_is_dropped(tmp_path, rest):
     path = written(tmp_path / "metrics.jsonl", 50, 100)
-    with path.open("a") as file:
+    with path.open("a", encoding="latin-1") as file:
         file.write(rest)
     MetricsLog(path, after=200)
     assert [line["step"] for line in lines(path)] == [50, 100]

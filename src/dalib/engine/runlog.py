@@ -139,9 +139,14 @@ def _whole_lines(path: Path) -> list[tuple[int, str]]:
     """Returns the step and the text of each whole line."""
     found: list[tuple[int, str]] = []
     if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                found.append((json.loads(line)["step"], line))
-            except json.JSONDecodeError:  # the line that was being written when the power went
+                found.append((int(json.loads(line)["step"]), line))
+            except (
+                ValueError,
+                TypeError,
+                KeyError,
+                RecursionError,
+            ):  # the line that was being written when the power went
                 break
     return found
