@@ -16,6 +16,7 @@ import pytest
 from dalib.core import files
 from dalib.core.errors import UserError
 from dalib.core.files import (
+    irreplaceable,
     locked,
     name_of_path,
     open_to_write,
@@ -184,3 +185,15 @@ def test_a_path_is_required_by_the_name_of_its_argument():
         with pytest.raises(UserError) as raised:
             required_path(path, "run", instead="; or else")
         assert str(raised.value) == message
+
+
+def test_a_folder_that_a_process_is_in_or_below_is_irreplaceable(tmp_path, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    for folder in (Path(), Path(".."), tmp_path / "link"):
+        assert irreplaceable(folder) == "the folder in which this process works"
+    (tmp_path / "c").mkdir()
+    assert irreplaceable(tmp_path / "c") == ""
+    monkeypatch.setattr("os.path.ismount", lambda place: Path(place).name == "c")
+    assert irreplaceable(tmp_path / "c") == "where another disk is mounted"

@@ -258,6 +258,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         raise
 
 
+def irreplaceable(folder: Path) -> str:
+    """Returns what a folder is, in words, where no other can be renamed to take its place; else empty."""
+    with contextlib.suppress(FileNotFoundError):  # the folder of this process was removed
+        if Path.cwd().is_relative_to(folder.resolve()):
+            return "the folder in which this process works"
+    return "where another disk is mounted" if os.path.ismount(folder.resolve()) else ""  # pathlib's is not on Windows
+
+
 def free_folder(parent: Path, name: str) -> Path:
     """Returns a folder that is not there, named after the time and ``name``; those of one second are numbered."""
     dated = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"

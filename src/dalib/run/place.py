@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import locked, put_in_place, write_json
+from dalib.core.files import irreplaceable, locked, put_in_place, write_json
 from dalib.data.overlap import require_apart
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
@@ -111,17 +111,11 @@ def check_free(run: RunFolder, *, init: str | None = None, overwrite: bool = Fal
 
 def _require_replaceable(run: RunFolder) -> None:
     """Refuses a folder that no other can take the place of: a run appears whole, by a rename."""
-    place = run.root.resolve()
-    if Path.cwd().is_relative_to(place):
-        what = "the folder in which this process works"
-    elif os.path.ismount(place):  # pathlib's is not on Windows
-        what = "where another disk is mounted"
-    else:
-        return
-    raise UserError(
-        Setting("out", run.root),
-        f": this is {what}, which a run's folder cannot replace; give a folder in it, such as {run.root / 'run'}",
-    )
+    if what := irreplaceable(run.root):
+        raise UserError(
+            Setting("out", run.root),
+            f": this is {what}, which a run's folder cannot replace; give a folder in it, such as {run.root / 'run'}",
+        )
 
 
 def _require_room(run: RunFolder) -> None:

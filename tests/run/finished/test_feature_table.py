@@ -125,6 +125,31 @@ def test_anything_else_is_refused_and_kept(ending, tmp_path):
     assert [path.read_bytes() for path in sorted(tmp_path.rglob("*")) if path.is_file()] == before
 
 
+def test_what_is_named_like_a_temporary_file_is_kept(ending, tmp_path):
+    mine = tmp_path / f"out{ending}.tmp"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("of yesterday")
+    write_features(tmp_path / f"out{ending}", NAMES, VALUES)
+    assert (mine / "thesis.txt").read_text() == "of yesterday"
+
+
+def test_what_was_put_into_the_folder_meanwhile_is_kept(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    check_features(str(out))
+    (out / "thesis.txt").write_text("of yesterday")
+    with pytest.raises(UserError, match=r"out=.*: there is a folder already that does not hold features alone"):
+        write_features(out, NAMES, VALUES)
+    assert [each.name for each in tmp_path.rglob("*")] == ["out", "thesis.txt"]
+
+
+def test_the_folder_that_one_is_in_is_no_place_for_features(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in (".", str(tmp_path)):
+        with pytest.raises(UserError, match=r"out=.*: this is the folder in which this process works"):
+            check_features(place)
+
+
 def test_another_npz_file_and_a_file_without_an_ending_are_refused(tmp_path):
     np.savez(tmp_path / "p.npz", probabilities=np.ones((2, 2)))
     (tmp_path / "notes").write_text("of yesterday")

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import put_in_place
+from dalib.core.files import irreplaceable, put_in_place
 from dalib.run.finished.parquet import columns_of_parquet, require_pyarrow
 from dalib.run.finished.table_of_images import checked_place, in_its_folder
 
@@ -72,11 +72,12 @@ class FeatureFormat:
     def put(self, rows: Path, out: Path) -> None:
         """Makes ``out`` of a file of records, whole or not at all, and removes that file."""
         kind = out.suffix.lower()
-        temporary = out.with_name(f"{out.name}.tmp")
+        temporary = out.with_name(f"{out.name}.part.tmp")
         write = {".npz": self._write_npz, ".parquet": self._write_parquet}.get(kind, self._write_folder)
         try:
             write(rows, temporary)
-            if out.is_dir():  # of features, as the check of the place found; no system replaces a folder at once
+            if out.is_dir():  # no system replaces a folder at once
+                _require_replaceable(out, str(out))  # since it was checked, somebody may have put something there
                 shutil.rmtree(out)
             put_in_place(temporary, out)
         except BaseException:
@@ -160,14 +161,25 @@ def check_features(out: str) -> Path:
     )
     if path.suffix.lower() == ".parquet":
         require_pyarrow(out, ".npz")
-    if path.exists() and not _may_be_replaced(path):
+    if path.exists():
+        _require_replaceable(path, out)
+    return in_its_folder(path)
+
+
+def _require_replaceable(path: Path, out: str) -> None:
+    """Refuses a place that exists, and that features cannot replace or should not; ``out`` is it as it was given."""
+    if not _may_be_replaced(path):
         what = "folder" if path.is_dir() else "file"
         raise UserError(
             Setting("out", out),
             f": there is a {what} already that does not hold features alone, which alone would be replaced; give "
             "another name",
         )
-    return in_its_folder(path)
+    if path.is_dir() and (what := irreplaceable(path)):
+        raise UserError(
+            Setting("out", out),
+            f": this is {what}, which no other can replace; give a folder in it, such as {path / 'features'}",
+        )
 
 
 def write_features(path: Path, names: Sequence[str], features: Tensor) -> None:

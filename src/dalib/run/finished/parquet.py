@@ -18,7 +18,7 @@ _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
 
 def as_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:
     """Puts a CSV file in the place of ``out`` as Parquet, whole or not at all, and removes it."""
-    temporary = out.with_name(f"{out.name}.tmp")
+    temporary = out.with_name(f"{out.name}.part.tmp")
     write_parquet(lines, temporary, columns)
     put_in_place(temporary, out)
     lines.unlink(missing_ok=True)
