@@ -159,6 +159,19 @@ def test_a_damaged_folder_is_told(folders, tmp_path):
         open_model(folder)
 
 
+def test_other_classes_than_the_network_has_are_refused(folders, photo, tmp_path):
+    folder = shutil.copytree(folders["photo"], tmp_path / "m")
+    config = json.loads((folder / "config.json").read_text())
+    one_more = [*CLASSES, "unheard"]
+    (folder / "config.json").write_text(json.dumps(config | {"label_names": one_more}))
+    with pytest.raises(UserError, match=r"label_names: expected the classes under dalib, got .*unheard"):
+        open_model(folder)
+    whole = config | {"label_names": one_more, "dalib": config["dalib"] | {"classes": one_more}}
+    (folder / "config.json").write_text(json.dumps(whole))
+    with pytest.raises(UserError, match=rf"\(1, {len(CLASSES)}\) for 1 images and {len(one_more)} classes"):
+        dalib.load(folder)(photo)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -212,6 +212,8 @@ def read_timm_folder(folder: Path, device: torch.device) -> OpenedModel:
     config = read_json(folder / "config.json")
     try:
         description = description_of(config[KEY], folder / "config.json")
+        if [*description.classes] != (names := config["label_names"]):
+            raise ValueError(f"label_names: expected the classes under {KEY}, got {names!r}")
         network = _network_of(config, description, folder)
         head = load_file(folder / HEAD, device=str(device)) if not config["num_classes"] else {}
     except UserError:

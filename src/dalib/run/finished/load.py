@@ -373,10 +373,13 @@ def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
 
 
 def open_model(path: str | Path, *, model: str | None = None, device: str = "auto") -> OpenedModel:
-    """Opens a model as :func:`load` does, for rows of stored images; NaN in place of probabilities is an error."""
+    """Opens a model as :func:`load` does, for rows of stored images.
+
+    Where what it gives is not a probability for each class, it raises a UserError.
+    """
     place = _place_of(Path(expanded(path)), model)
     opened = _opened(place, device)
-    faster, sure = opened.faster, partial(_without_nan, place)
+    faster, sure = opened.faster, partial(_checked, place, len(opened.description.classes))
     return replace(
         opened,
         probabilities=sure(opened.probabilities),
@@ -384,15 +387,18 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
     )
 
 
-def _without_nan(place: Path, probabilities: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Returns what computes the same, and refuses what a damaged model gives: its first class would be predicted."""
+def _checked(place: Path, classes: int, probabilities: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """Returns what computes the same, and refuses what a damaged model gives, which would be taken for some class."""
 
     def checked(images: Tensor) -> Tensor:
         found = probabilities(images)
-        if bool(found.isnan().any()):
+        if found.shape != (len(images), classes):
             raise UserError(
-                f"{place}: the model gives NaN in place of probabilities; the file is damaged, get it again"
+                f"{place}: the model gives {tuple(found.shape)} for {len(images)} images and {classes} classes; "
+                "its parts do not fit each other, get it again"
             )
+        if bool(found.isnan().any()):
+            raise UserError(f"{place}: the model gives NaN in place of probabilities; it is damaged, get it again")
         return found
 
     return checked
