@@ -173,6 +173,9 @@ def test_commands_are_quoted_for_the_shell_of_the_system(monkeypatch):
     assert quoted("my runs/first") == "'my runs/first'"
     monkeypatch.setattr(os, "name", "nt")
     assert quoted("my runs/first") == '"my runs/first"'
+    assert quoted("C:\\R&D\\first") == '"C:\\R&D\\first"'  # what follows an & is another command
+    assert quoted("a;b\\") == '"a;b\\\\"'
+    assert quoted("C:\\runs\\first") == "C:\\runs\\first"
 
 
 def test_a_path_is_required_by_the_name_of_its_argument():

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 
+_OF_WINDOWS_SHELLS = re.compile(r"[&|<>^(){};,'`@#]")
+"""Characters that cmd or PowerShell take for their own where they stand without quotes."""
+
 _MOVING = threading.Lock()
 """Held while a file's position is moved to where is read or written, on systems that can do no otherwise."""
 
@@ -109,8 +112,13 @@ def quoted(path: str | Path) -> str:
     >>> quoted("runs/first"), quoted("my runs/first") in ("'my runs/first'", '"my runs/first"')
     ('runs/first', True)
     """
-    # the shells of Windows know double quotes alone
-    return subprocess.list2cmdline([str(path)]) if os.name == "nt" else shlex.quote(str(path))
+    if os.name != "nt":
+        return shlex.quote(str(path))
+    typed = subprocess.list2cmdline([str(path)])  # the shells of Windows know double quotes alone
+    if typed.startswith('"') or not _OF_WINDOWS_SHELLS.search(typed):
+        return typed
+    strokes = len(typed) - len(typed.rstrip("\\"))  # at the end they would escape the quote, unless they are doubled
+    return f'"{typed}' + "\\" * strokes + '"'
 
 
 def name_of_path(text: str) -> str:
