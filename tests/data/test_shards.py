@@ -155,6 +155,8 @@ def test_missing_shards_and_compressed_ones_are_told(tmp_path):
     (tmp_path / "a.tar.gz").touch()
     with pytest.raises(UserError, match=r"compressed archive cannot be read in any order; decompress it"):
         of(tmp_path / "a.tar.gz")
+    with pytest.raises(UserError, match=r"the pattern .*a-\{0\.\.9999\}.* stands for more than 100000 shards"):
+        of(tmp_path / "a-{0..9999}-{0..9999}-{0..9999}.tar")
     with pytest.raises(UserError, match=r"more than 100000 shards"):
         of(tmp_path / "a-{0..999999999999}.tar")
 

@@ -21,6 +21,7 @@ import tarfile
 import threading
 from dataclasses import dataclass, field
 from io import BufferedReader
+from itertools import islice
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
@@ -87,6 +88,9 @@ def expand_shards(where: Path) -> list[Path] | None:
     That is one archive, a pattern in braces such as ``train-{000..012}.tar``, or a folder that holds archives and
     neither folders nor images beside them.
 
+    Raises:
+        UserError: a pattern of too many archives.
+
     >>> [each.name for each in expand_shards(Path("a-{08..10}.tar"))]
     ['a-08.tar', 'a-09.tar', 'a-10.tar']
     """
@@ -96,7 +100,10 @@ def expand_shards(where: Path) -> list[Path] | None:
         return None
     if where.exists() or "{" not in str(where):
         return [where]
-    return [Path(each) for each in dict.fromkeys(_without_braces(str(where)))]
+    names = list(islice(_without_braces(str(where)), MAX_SHARDS + 1))  # ranges multiply
+    if len(names) > MAX_SHARDS:
+        raise UserError(f"the pattern {where} stands for more than {MAX_SHARDS} shards; give a narrower one")
+    return [Path(each) for each in dict.fromkeys(names)]
 
 
 def are_shards(where: str | Path) -> bool:
