@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from dalib.core.errors import UserError
+from dalib.core.files import read_json, write_json
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
 from dalib.records.several import SeveralFolder, SeveralTargets, TargetModel, is_finished
@@ -67,3 +68,12 @@ def test_a_damaged_record_says_how_to_write_it_anew(folder):
     folder.record.write_text('{"version": 1, "source": 3, "targets": []}')
     with pytest.raises(UserError, match=r"source.*Write it anew|source.*restore it"):
         folder.names()
+
+
+@pytest.mark.parametrize("name", ["../street", "/street", "a/b", "a\\b", "C:", "..", ""])
+def test_a_record_names_no_folder_but_those_beside_it(folder, name):
+    content = read_json(folder.record)
+    content["targets"][0]["name"] = name
+    write_json(folder.record, content)
+    with pytest.raises(UserError, match=r"targets\.json: targets\[0\]: name: expected that of a folder"):
+        folder.runs()

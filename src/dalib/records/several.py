@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -77,6 +78,11 @@ class TargetResult:
     probability: float | None = field(default=None, metadata=ABSENT)
     selected: ModelName | None = field(default=None, metadata=ABSENT)
     models: dict[str, TargetModel] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        # a run's report and lock are written there, also of a folder that somebody else made
+        if self.name in ("", ".", "..") or re.search(r"[/\\:\0]", self.name):
+            raise ValueError(f"name: expected that of a folder beside {SEVERAL}, got {self.name!r}")
 
 
 @dataclass(frozen=True)
