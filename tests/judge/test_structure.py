@@ -2,6 +2,7 @@ import pytest
 import torch
 from two_domains import two_domains
 
+from dalib.judge.signs import neighbour_agreement
 from dalib.judge.structure import COMPONENTS, NEIGHBOURS, Representation, components, structure_of
 
 
@@ -28,7 +29,14 @@ def test_without_source_images_there_are_no_components_of_it():
 def test_few_images_have_few_neighbours():
     representation, _ = two_domains(num_classes=2, per_class=2)
     structure = structure_of(representation, 2)
-    assert structure.neighbours.shape == (4, 3)
+    assert structure.neighbours.shape == (4, 1)
+
+
+def test_neighbours_of_a_class_of_few_images_are_not_mostly_of_other_classes():
+    representation, labels = two_domains(num_classes=8, per_class=6)
+    found = structure_of(representation, 8).neighbours
+    assert found.shape == (48, 3)
+    assert neighbour_agreement(labels, structure_of(representation, 8)) > 0.9
 
 
 def test_a_feature_that_never_varies_is_no_division_by_zero():

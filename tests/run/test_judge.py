@@ -209,6 +209,16 @@ def test_too_few_validation_images_for_an_estimate_are_told(count, said):
     assert ("data.validation_share" in reasons) == said
 
 
+@pytest.mark.parametrize(("count", "said"), [(31, True), (32, False)])
+def test_estimates_of_few_images_of_a_class_are_said_to_be_low(count, said):
+    labels = torch.arange(40) % 4
+    evidence = Evidence(torch.eye(4)[labels], labels, torch.eye(4)[torch.arange(count) % 4])
+    trained = {"source-only": Trained(torch.nn.Identity(), evidence, 1, 1, "", None)}
+    settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1)
+    reasons = " ".join(judge(trained, {"source-only": evidence}, settings, ("a", "b", "c", "d")).reasons)
+    assert ("8 target images for each class (32 for 4 classes), and there are 31" in reasons) == said
+
+
 def test_the_remedy_for_few_validation_images_of_a_kit_is_another_kit():
     labels = torch.arange(15) % 2
     evidence = Evidence(torch.eye(2)[labels], labels, torch.eye(2)[torch.arange(30) % 2])

@@ -10,7 +10,7 @@ from torch import Tensor
 from dalib.core.deviations import to_divide_by
 
 NEIGHBOURS = 10
-"""Nearest neighbours of each target image."""
+"""Nearest neighbours of each target image, if there are enough of its class (:func:`neighbours_among`)."""
 
 COMPONENTS = 64
 """Principal components that classifiers see; further ones are mostly noise at a few hundred images."""
@@ -84,9 +84,20 @@ def structure_of(representation: Representation, num_classes: int, groups: Tenso
     similarity = (unit @ unit.T).fill_diagonal_(-torch.inf)
     if groups is not None:
         similarity = similarity - 3 * (groups[:, None] == groups)  # of cosines from -1 to 1
-    neighbours = similarity.topk(min(NEIGHBOURS, len(target) - 1), dim=1).indices
+    neighbours = similarity.topk(min(neighbours_among(len(target), num_classes), len(target) - 1), dim=1).indices
     both = components(torch.cat([target, source]))
     return Structure(num_classes, neighbours, target @ both, source @ both, representation.labels, groups)
+
+
+def neighbours_among(count: int, num_classes: int) -> int:
+    """Returns how many neighbours each of ``count`` images has: at most half of the mean number of images of a class.
+
+    Of more, images of other classes would be the majority however good the features are.
+
+    >>> [neighbours_among(count, 16) for count in (60, 160, 500)]
+    [1, 5, 10]
+    """
+    return max(1, min(NEIGHBOURS, count // (2 * num_classes)))
 
 
 def standardized(features: Tensor) -> Tensor:

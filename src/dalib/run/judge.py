@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from dalib.run.recipe.recipe import JudgeSettings
     from dalib.run.start.domains import Domains
 
+FEWEST_OF_A_CLASS = 8
+"""Target images for each class below which the estimated accuracies are too low (benchmarks/RESULTS.md)."""
+
 FEWEST_TRIED = 100
 """Target images of the smallest target that the judgement was tried on (docs/judging.md)."""
 
@@ -236,6 +239,7 @@ class _Counts:
     Attributes:
         target, validation: how many images of the target, and of those that the source keeps to validate.
         of_target, of_validation: their names.
+        classes: of the latter.
         of_kit: whether a kit stands in for the source.
     """
 
@@ -243,6 +247,7 @@ class _Counts:
     validation: int
     of_target: str
     of_validation: str
+    classes: int
     of_kit: bool
 
     @classmethod
@@ -255,6 +260,7 @@ class _Counts:
             f"target images{'' if target == len(whole.evidence.target) else ' that seem to be of known classes'}",
             "validation images of the source"
             + ("" if validation == len(whole.evidence.labels) else " in the classes that the target seems to have"),
+            len(model.evidence.labels.unique()),
             of_kit,
         )
 
@@ -294,6 +300,11 @@ def _cautions(images: _Counts, baseline: Baseline | None, spread: bool, undecide
             f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_LABELLED} "
             f"{images.of_validation}, and there are {images.validation}; "
             + (f"ask for a kit of a run with {larger}" if images.of_kit else f"give more source images, or {larger}")
+        )
+    elif not spread and count < (least := FEWEST_OF_A_CLASS * images.classes):
+        cautions.append(
+            f"Estimated accuracies are 10 points too low on average where there are fewer than {FEWEST_OF_A_CLASS} "
+            f"{images.of_target} for each class ({least} for {images.classes} classes), and there are {count}"
         )
     return tuple(cautions)
 
