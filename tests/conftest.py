@@ -1,8 +1,10 @@
 """What all tests share."""
 
+import gc
 import inspect
 import os
 import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -23,6 +25,21 @@ LONGEST = (
     *("commands/test_photos.py", "sklearn/test_estimator.py"),
 )
 """Files of tests that take longest. They come first, so that no process is alone with one in the end."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Collects without the garbage collector, and hides from it what was collected.
+
+    Modules and tests stay until the end. To walk through them again and again takes a third of the collection's time,
+    and a twentieth of that of the tests.
+    """
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
