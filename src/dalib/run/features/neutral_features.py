@@ -51,17 +51,15 @@ def neutral_representation(source: LabelledImages, target: Rows, device: torch.d
     Returns:
         None where the weights are not installed, or images have neither one channel nor three.
     """
-    of_source = neutral_source(source, device)
-    return None if of_source is None else neutral_beside(*of_source, target, device)
+    if not _seen_by_installed(source.images):
+        return None
+    network = _InstalledNetwork.of(device)
+    return _beside(network, *_of_source(network, source), target)
 
 
 def neutral_source(source: LabelledImages, device: torch.device) -> tuple[Tensor, Tensor] | None:
     """Returns the features (N, D) of the source images that :func:`neutral_representation` reads, and their labels."""
-    if _channels(source.images) not in (1, 3) or find_spec(WEIGHTS_PACKAGE) is None:
-        return None
-    rows = representing_rows(len(source.labels), MOST_OF_SOURCE)
-    network = _InstalledNetwork.of(device)
-    return network.features(Selected(source.images, rows), "source images, for the judgement"), source.labels[rows]
+    return _of_source(_InstalledNetwork.of(device), source) if _seen_by_installed(source.images) else None
 
 
 def neutral_beside(source: Tensor, labels: Tensor, target: Rows, device: torch.device) -> Representation | None:
@@ -72,9 +70,17 @@ def neutral_beside(source: Tensor, labels: Tensor, target: Rows, device: torch.d
         labels: (N,) int64, theirs.
         target, device: as there.
     """
-    if find_spec(WEIGHTS_PACKAGE) is None or _channels(target) not in (1, 3):
+    return _beside(_InstalledNetwork.of(device), source, labels, target) if _seen_by_installed(target) else None
+
+
+def _of_source(network: _InstalledNetwork, source: LabelledImages) -> tuple[Tensor, Tensor]:
+    rows = representing_rows(len(source.labels), MOST_OF_SOURCE)
+    return network.features(Selected(source.images, rows), "source images, for the judgement"), source.labels[rows]
+
+
+def _beside(network: _InstalledNetwork, source: Tensor, labels: Tensor, target: Rows) -> Representation | None:
+    if not _seen_by_installed(target):
         return None
-    network = _InstalledNetwork.of(device)
     rows = Selected(target, evaluated_rows(len(target)))
     of_target = network.features(rows, "target images, for the judgement")
     if source.shape[1:] != of_target.shape[1:]:
@@ -82,9 +88,11 @@ def neutral_beside(source: Tensor, labels: Tensor, target: Rows, device: torch.d
     return Representation(of_target, source, labels)
 
 
-def _channels(rows: Rows) -> int:
-    """Returns the channels of images; 0 where there are none."""
-    return int(rows[torch.zeros(1, dtype=torch.int64)].shape[1]) if len(rows) else 0
+def _seen_by_installed(images: Rows) -> bool:
+    """Returns whether there are images, of one channel or three, and the weights of the network are installed."""
+    if find_spec(WEIGHTS_PACKAGE) is None or not len(images):
+        return False
+    return images[torch.zeros(1, dtype=torch.int64)].shape[1] in (1, 3)
 
 
 def rows_seen(source: int, target: int) -> int:
