@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from jsonargparse import ArgumentError
@@ -21,8 +22,7 @@ def read_config(path: Path) -> TrainConfig:
     Raises:
         UserError: a file that is missing or does not fit.
     """
-    parser = Parser(prog="dalib train")
-    parser.add_class_arguments(TrainConfig, as_group=False)
+    parser = _settings_parser()
     require_plain(path)
     try:
         settings = vars(parser.instantiate(parser.parse_path(str(path))))
@@ -30,3 +30,11 @@ def read_config(path: Path) -> TrainConfig:
     except (ArgumentError, TypeError, ValueError, OSError) as error:
         raise UserError(f"{path}: not a configuration of this version ({without_breaks(error)})") from None
     return as_meant(config, flat(content_of(path)))
+
+
+@functools.cache
+def _settings_parser() -> Parser:
+    """Returns a parser of all settings, which is made once: that takes longer than to read many files."""
+    parser = Parser(prog="dalib train")
+    parser.add_class_arguments(TrainConfig, as_group=False)
+    return parser
