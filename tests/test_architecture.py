@@ -1,6 +1,7 @@
 """Arrows between the rooms of the library point one way; read from the import statements."""
 
 import ast
+import functools
 import re
 from pathlib import Path
 
@@ -42,9 +43,20 @@ ABOVE = ("dalib", "dalib.__main__")
 """The two front doors, which open the rooms; and dalib._version, which everybody may read."""
 
 
-def imports(module: str, *, at_import: bool = False) -> set[str]:
+@functools.cache
+def tree_of(module: str) -> ast.Module:
+    return ast.parse(MODULES[module].read_text(encoding="utf-8"))
+
+
+@functools.cache
+def nodes_of(module: str) -> list[ast.AST]:
+    return [*ast.walk(tree_of(module))]
+
+
+@functools.cache
+def imports(module: str, *, at_import: bool = False) -> frozenset[str]:
     """What a module imports: anywhere, or only outside of functions and type checking, when it is imported itself."""
-    found, pending = set(), [ast.parse(MODULES[module].read_text(encoding="utf-8"))]
+    found, pending = set(), [tree_of(module)]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.Import):
@@ -56,7 +68,7 @@ def imports(module: str, *, at_import: bool = False) -> set[str]:
         typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
         if not (at_import and (typing_only or isinstance(node, ast.FunctionDef))):
             pending += ast.iter_child_nodes(node)
-    return found
+    return frozenset(found)
 
 
 def loaded_with(module: str) -> set[str]:
@@ -143,8 +155,8 @@ def test_only_the_console_prints():
     # standard output may be closed, full or of another encoding, which dalib.core.console knows how to bear
     direct = [
         f"{module}:{node.lineno}"
-        for module, path in MODULES.items()
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for module in MODULES
+        for node in nodes_of(module)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
     ]
     assert direct == []
@@ -204,7 +216,7 @@ CONFIGURED_ROOMS = {"run", "run.settings", "run.timing", "run.recipe"}
 def names_configuration(module: str) -> bool:
     return any(
         isinstance(node, ast.Name | ast.alias) and "TrainConfig" in (getattr(node, "id", ""), getattr(node, "name", ""))
-        for node in ast.walk(ast.parse(MODULES[module].read_text(encoding="utf-8")))
+        for node in nodes_of(module)
     )
 
 
@@ -229,8 +241,8 @@ LONGER = {
 
 def test_functions_are_short_and_take_few_arguments():
     found = set()
-    for module, path in MODULES.items():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for module in MODULES:
+        for node in nodes_of(module):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 every = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 taken = [each for each in every if each.arg not in ("self", "cls")]
@@ -266,7 +278,7 @@ def changes_of_frozen(tree: ast.AST) -> list[str]:
 
 
 def test_frozen_dataclasses_neither_remember_nor_change_anything():
-    found = {name: changes_of_frozen(ast.parse(path.read_text("utf-8"))) for name, path in MODULES.items()}
+    found = {name: changes_of_frozen(tree_of(name)) for name in MODULES}
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
@@ -321,8 +333,8 @@ def asked_methods(tree: ast.AST) -> list[int]:
 
 @pytest.mark.parametrize(("ask", "allowed"), [(named_methods, NAMES_METHODS), (asked_methods, READS_METHODS)])
 def test_no_room_asks_which_method_it_has(ask, allowed):
-    outside = {name: path for name, path in MODULES.items() if not name.startswith("dalib.adaptation")}
-    found = {name.removeprefix("dalib."): ask(ast.parse(path.read_text("utf-8"))) for name, path in outside.items()}
+    outside = [name for name in MODULES if not name.startswith("dalib.adaptation")]
+    found = {name.removeprefix("dalib."): ask(tree_of(name)) for name in outside}
     assert {name: lines for name, lines in found.items() if lines and name not in allowed} == {}
     assert all(found[name] for name in allowed)  # an entry that is needed no longer goes
 
