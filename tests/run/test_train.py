@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from shaded_images import write_shades
 from tracked_curves import assert_the_same_curves
 
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-TWICE = str(Path(__file__).with_name("twice.py"))
+ONE_AFTER_ANOTHER = str(Path(__file__).with_name("one_after_another.py"))
 
 
 @pytest.fixture(scope="module")
@@ -44,47 +45,62 @@ def launched(*given: str, program: tuple[str, ...] = ("-m", "dalib")) -> subproc
 
 
 @pytest.fixture(scope="module")
-def trained(images, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "run"
-    process = launched(*arguments(images, out, steps=8), "--track", "tensorboard", program=(TWICE,))
+def launch(images, tmp_path_factory):
+    """Two processes train on features, then as a whole, then as a whole again into the same folder, which is refused.
+
+    Returns the two folders, what was printed by the first process up to the end of each command line, the errors, and
+    torchrun's code.
+    """
+    root = tmp_path_factory.mktemp("runs")
+    torch.manual_seed(0)
+    save_file(PretrainedBackbone("test_efficientnet", size=32).network.state_dict(), root / "w.safetensors")
+    frozen = f"--backbone test_efficientnet --weights {root}/w.safetensors --features 2 --data.crop 16".split()
+    features, whole = root / "features", root / "run"
+    given = [*arguments(images, whole, steps=8), "--track", "tensorboard"]
+    of_features = [*arguments(images, features, steps=4), *frozen]
+    process = launched(*of_features, "then", *given, "then", *given, program=(ONE_AFTER_ANOTHER,))
     said, errors = process.communicate(timeout=200)
-    assert said.count("the first ended with 0") == 2, errors  # by both processes
-    return out, said, errors, process.returncode
+    for line in (1, 2):
+        assert [f"rank {rank}: line {line} ended with 0" in said for rank in (0, 1)] == [True, True], errors
+    of_line = re.split(r"rank 0: line \d ended with \d+\n", said)
+    return {"features": features, "whole": whole}, of_line, errors, process.returncode
 
 
-def test_two_processes_leave_one_run_and_print_once(trained):
-    out, said, errors, _ = trained
-    assert [json.loads(line)["step"] for line in (out / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6, 8]
+@pytest.fixture(scope="module")
+def trained(launch):
+    """The folder of the run that is trained as a whole."""
+    return launch[0]["whole"]
+
+
+def test_two_processes_leave_one_run_and_print_once(launch, trained):
+    _, (_, said, *_), errors, _ = launch
+    assert [json.loads(line)["step"] for line in (trained / "metrics.jsonl").read_text().splitlines()] == [2, 4, 6, 8]
     assert said.count("adapted  8/8") == said.count("report  ") == 1
     assert "Warning" not in errors
-    summary = json.loads((out / "summary.json").read_text())
+    summary = json.loads((trained / "summary.json").read_text())
     assert summary["status"] == "done"
     assert summary["device"].endswith("2 processes")
-    assert not list(out.parent.glob(".run*"))  # nothing half made is left
+    assert not list(trained.parent.glob(".run*"))  # nothing half made is left
 
 
-def test_several_processes_compute_the_features_of_a_frozen_backbone(images, tmp_path):
-    torch.manual_seed(0)
-    save_file(PretrainedBackbone("test_efficientnet", size=32).network.state_dict(), tmp_path / "w.safetensors")
-    frozen = f"--backbone test_efficientnet --weights {tmp_path}/w.safetensors --features 2 --data.crop 16"
-    process = launched(*arguments(images, tmp_path / "run", steps=4), *frozen.split())
-    said, errors = process.communicate(timeout=200)
-    assert process.returncode == 0, errors
-    assert (tmp_path / "run" / "report.html").is_file()
+def test_several_processes_compute_the_features_of_a_frozen_backbone(launch, images):
+    folders, (said, *_), _, _ = launch
+    assert (folders["features"] / "report.html").is_file()
     assert f"features of {images}/source" in said
 
 
 def test_of_several_processes_the_first_one_tracks(trained):
-    out = trained[0]
     files = {
-        folder.name: len(list(folder.glob("events*"))) for folder in (out / "tensorboard").iterdir() if folder.is_dir()
+        folder.name: len(list(folder.glob("events*")))
+        for folder in (trained / "tensorboard").iterdir()
+        if folder.is_dir()
     }
     assert files == {"adapted": 1, "source-only": 1}
-    assert_the_same_curves(out, out / "tensorboard" / "adapted")
+    assert_the_same_curves(trained, trained / "tensorboard" / "adapted")
 
 
 @pytest.mark.parametrize("by", ["one process", pytest.param("two processes", marks=pytest.mark.slow)])
-def test_a_run_of_two_goes_on_with_one_and_with_two(trained, images, tmp_path, by):
+def test_a_run_of_two_goes_on_with_one_and_with_two(images, tmp_path, by):
     out = tmp_path / "run"
     process = launched(*arguments(images, out, steps=4000))
     wait_for(out / "metrics.jsonl")
@@ -128,8 +144,8 @@ def test_a_process_that_dies_ends_all_in_seconds_with_a_word(images, tmp_path, r
     assert f"rank      : {rank} (local_rank: {rank})\n  exitcode  : -9" in errors  # torchrun's own word
 
 
-def test_an_error_of_the_first_process_is_told_once_and_ends_all(trained):
-    _, _, errors, code = trained
+def test_an_error_of_the_first_process_is_told_once_and_ends_all(launch):
+    _, _, errors, code = launch
     assert code == 1  # torchrun's
     assert errors.count("there is something already") == 1
     assert "Error:" not in errors.split("Traceback")[0]
