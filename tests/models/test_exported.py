@@ -1,5 +1,6 @@
 """Networks as files for other programs: any batch, the same probabilities, and what goes with them."""
 
+import functools
 import json
 
 import pytest
@@ -41,13 +42,27 @@ class Padded(nn.Sequential):
         )
 
 
-@pytest.fixture
-def classifier():
+def make_classifier():
     torch.manual_seed(0)
     network = ImageClassifier(Padded(), 4, 6, dropout=0.5, standardize=True)
     network(torch.randn(8, 3, 11, 11))
     nn.init.normal_(network.head.weight, std=3)
     return network.eval()
+
+
+@pytest.fixture
+def classifier():
+    return make_classifier()
+
+
+def predictor(network, views):
+    return AveragedViews(network, views, flip=True) if views else network
+
+
+@functools.cache
+def program_of(preprocessing, views=0):
+    """The classifier's traced program, which both forms are written of: to trace takes longer than to write."""
+    return traced(predictor(ready_to_trace(make_classifier(), preprocessing), views), preprocessing)
 
 
 def images_of(count):
@@ -60,15 +75,10 @@ def images_of(count):
 def test_any_batch_gives_the_probabilities_of_the_network(form, preprocessing, views, classifier, tmp_path):
     write, read = FORMS[form]
     description = ModelDescription(ARCHITECTURE, ("a", "b", "Ü", "d, e"), preprocessing, KnownRule(0.4, 0.05))
-
-    def predictor(network):
-        return AveragedViews(network, views, flip=True) if views else network
-
-    program = traced(predictor(ready_to_trace(classifier, preprocessing)), preprocessing)
-    write(tmp_path / f"m.{form}", program, description)
+    write(tmp_path / f"m.{form}", program_of(preprocessing, views), description)
     opened = read(tmp_path / f"m.{form}", CPU)
     assert opened.description == description
-    plain = PixelsToProbabilities(predictor(classifier), preprocessing).eval()
+    plain = PixelsToProbabilities(predictor(classifier, views), preprocessing).eval()
     for count in (1, 2, 7):
         images = images_of(count)
         with torch.no_grad():
@@ -77,11 +87,11 @@ def test_any_batch_gives_the_probabilities_of_the_network(form, preprocessing, v
         torch.testing.assert_close(opened.probabilities(images), expected, rtol=0, atol=1e-5)
 
 
-def test_a_gpu_that_onnx_runtime_cannot_use_is_told_or_passed_over(classifier, tmp_path, monkeypatch):
+def test_a_gpu_that_onnx_runtime_cannot_use_is_told_or_passed_over(tmp_path, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     description = ModelDescription(ARCHITECTURE, ("a", "b", "c", "d"), PREPROCESSING)
-    write_onnx(tmp_path / "m.onnx", traced(ready_to_trace(classifier, PREPROCESSING), PREPROCESSING), description)
+    write_onnx(tmp_path / "m.onnx", program_of(PREPROCESSING), description)
     with pytest.raises(UserError, match="device='cuda': this ONNX Runtime runs on CPUs alone"):
         read_onnx(tmp_path / "m.onnx", torch.device("cuda"), fall_back=False)
     assert read_onnx(tmp_path / "m.onnx", torch.device("cuda")).probabilities(images_of(2)).shape == (2, 4)
@@ -98,9 +108,9 @@ def test_getting_ready_changes_nothing(classifier):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_a_file_of_a_newer_format_or_without_a_description_is_told(form, classifier, tmp_path, monkeypatch):
+def test_a_file_of_a_newer_format_or_without_a_description_is_told(form, tmp_path, monkeypatch):
     write, read = FORMS[form]
-    program = traced(ready_to_trace(classifier, PREPROCESSING), PREPROCESSING)
+    program = program_of(PREPROCESSING)
     description = ModelDescription(ARCHITECTURE, ("a", "b", "c", "d"), PREPROCESSING)
     newer = {**content_of(description), "format": FORMAT + 1}
     path = tmp_path / f"m.{form}"

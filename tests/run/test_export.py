@@ -27,6 +27,28 @@ def runs(tmp_path_factory):
     return {kind: make_run(root / kind, kind) for kind in KINDS}
 
 
+@pytest.fixture(autouse=True, scope="module")
+def each_network_is_traced_once():
+    """Both forms of a graph are written of the same trace, which takes up to half of the time."""
+    made, traced = {}, exporting.traced
+
+    def traced_once(predictor, preprocessing):
+        plain = (bool, int, float, str, tuple, list)
+        parts = [
+            (name, type(part), sorted((key, str(each)) for key, each in vars(part).items() if isinstance(each, plain)))
+            for name, part in predictor.named_modules()
+        ]
+        tensors = {name: each.numpy().tobytes() for name, each in predictor.state_dict().items()}
+        key = (preprocessing, repr(parts), *sorted(tensors.items()))
+        if key not in made:
+            made[key] = traced(predictor, preprocessing)
+        return made[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(exporting, "traced", traced_once)
+        yield
+
+
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("photos")
