@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from dalib.run.finished.features import features, features_of_backbone
 from dalib.run.finished.load import load
 
 COUNT, BATCH, BROKEN = 23, 4, (5, 6, 17)
+FORKED_RANKS = Path(__file__).parents[2] / "forked_ranks.py"
 
 
 def make_run(folder, seed=0):
@@ -235,8 +237,8 @@ sys.exit(run(sys.argv[2:]))
 
 
 def by_two(program, killed, *arguments):
-    """Two processes run a program as torchrun starts them; one of them is killed after two batches."""
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", program, killed]
+    """Two processes run a program under torchrun's agent; one of them is killed after two batches."""
+    launch = [sys.executable, FORKED_RANKS, program, killed]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run([*launch, *arguments], capture_output=True, text=True, timeout=200, env=environment)
 
