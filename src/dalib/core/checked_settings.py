@@ -39,6 +39,7 @@ def expected_values(settings: Any, name: str) -> str | None:
     return next((each.metadata.get("expected") for each in fields(settings) if each.name == name), None)
 
 
+_WITHOUT_PARTS = (bool, int, float, str, type(None))  # types of values that hold no path
 Settings = TypeVar("Settings", bound=Checked)
 
 
@@ -71,9 +72,11 @@ def check_kinds(settings: Any) -> None:
     """
     made: Any = type(settings)
     for name, kind in kinds_of(made).items():
-        value = _without_paths(getattr(settings, name))
-        object.__setattr__(settings, name, value)
-        if not _is(value, kind):
+        value = getattr(settings, name)
+        if type(value) not in _WITHOUT_PARTS:
+            value = _without_paths(value)
+            object.__setattr__(settings, name, value)
+        if not _test_of(kind)(value):
             raise UserError(f"{name}={value!r}: expected {expected_values(made, name) or described(kind)}")
 
 
@@ -92,19 +95,24 @@ def _without_paths(value: Any) -> Any:
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
-def _is(value: Any, kind: Any) -> bool:
-    if get_origin(kind) is Literal:
-        return value in get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
-        return any(_is(value, each) for each in get_args(kind))
-    if get_origin(kind) is list:
-        return isinstance(value, (list, tuple)) and all(_is(each, get_args(kind)[0]) for each in value)
-    if get_origin(kind) is dict:
-        of_name, of_value = get_args(kind)
-        return isinstance(value, dict) and all(_is(name, of_name) and _is(value[name], of_value) for name in value)
+@cache
+def _test_of(kind: Any) -> Callable[[Any], bool]:
+    """Returns what tells whether a value is of a kind; a search makes settings thousands of times."""
+    origin, parts = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        return lambda value: value in parts
+    tests = [_test_of(each) for each in parts]
+    if origin in (Union, UnionType):
+        return lambda value: any(test(value) for test in tests)
+    if origin is list:
+        return lambda value: isinstance(value, (list, tuple)) and all(map(tests[0], value))
+    if origin is dict:
+        of_name, of_value = tests
+        return lambda value: isinstance(value, dict) and all(of_name(key) and of_value(value[key]) for key in value)
     if kind in (int, float):
-        return isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return isinstance(value, kind)
+        number = Integral if kind is int else Real
+        return lambda value: isinstance(value, number) and not isinstance(value, bool)
+    return lambda value: isinstance(value, kind)
 
 
 def described(kind: Any) -> str:

@@ -12,7 +12,7 @@ import torch
 from dalib.core.console import CountedProgress
 from dalib.core.places import in_short
 from dalib.data.rows import Selected
-from dalib.engine.evaluate import evaluated_rows, representing_rows
+from dalib.engine.evaluate import MOST_EVALUATED, evaluated_rows, representing_rows
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.judge.structure import Representation
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
@@ -99,7 +99,7 @@ def rows_seen(source: int, target: int) -> int:
     """Returns how many images :func:`neutral_representation` reads of so many; 0 where there is no network for it."""
     if find_spec(WEIGHTS_PACKAGE) is None:
         return 0
-    return len(representing_rows(source, MOST_OF_SOURCE)) + len(evaluated_rows(target))
+    return min(source, MOST_OF_SOURCE) + min(target, MOST_EVALUATED)
 
 
 def seconds_of_a_row(pixels: Tensor, device: torch.device) -> float:
