@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import gc
 import importlib
 import json
 import os
@@ -38,9 +39,13 @@ import dalib.run.judge
 import dalib.run.timing.length
 import dalib.run.train
 from dalib.commands.main import run as dalib_run
+from dalib.commands.parser import make_parser
 from dalib.models.timm_import import import_timm
 
-IMPORTED_ON_USE = ("sklearn.linear_model", "sklearn.manifold", "torch._dynamo", "dalib.adaptation.self_ensemble")
+IMPORTED_ON_USE = (
+    *("sklearn.linear_model", "sklearn.manifold", "sklearn.cluster", "torch._dynamo", "docstring_parser"),
+    *("dalib.adaptation.self_ensemble", "dalib.adaptation.source_only"),
+)
 """What a run imports when it comes to it, which takes longer than the run does."""
 
 Prepare = Callable[[], None]
@@ -324,6 +329,9 @@ def main() -> None:
     import_timm()
     for module in IMPORTED_ON_USE:
         importlib.import_module(module)
+    Image.init()
+    make_parser(["train"])
+    gc.freeze()  # what the forks share is not theirs to look through
     dalib.run.timing.length.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
     rows, survived_all = [], True
     with tempfile.TemporaryDirectory(prefix="dalib-faults-") as folder:
