@@ -216,9 +216,10 @@ def test_the_default_data_are_not_taken_for_given(capsys):
     assert "fonts" not in printed(capsys, "--batch", "4")
 
 
-def test_the_configurations_that_train_prints_and_writes_are_taken(tmp_path, capsys):
+def test_the_configurations_that_train_prints_and_writes_are_taken(folders, tmp_path, capsys):
+    domains = ["--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL]
     with pytest.raises(SystemExit):
-        run(["train", "--steps", "7", "--print_config"])
+        run(["train", *domains, "--steps", "7", "--print_config"])
     (tmp_path / "printed.yaml").write_text(capsys.readouterr().out)
     assert run(["checks", "--config", str(tmp_path / "printed.yaml")]) == 0
     with pytest.raises(SystemExit):
