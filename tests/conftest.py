@@ -22,7 +22,12 @@ OF_POSIX = (
 
 LONGEST = (
     *("run/test_export.py", "run/test_resume.py", "sklearn/test_linear.py", "run/test_judge.py"),
-    *("commands/test_photos.py", "sklearn/test_estimator.py"),
+    *(
+        "commands/test_photos.py",
+        "sklearn/test_estimator.py",
+        "commands/test_joined_statistics.py",
+        "run/test_train.py",
+    ),
 )
 """Files of tests that take longest. They come first, so that no process is alone with one in the end."""
 
