@@ -3,7 +3,7 @@
 python distributed_worker.py OUT 1 2 4        worlds of so many ranks, one after another; they write to OUT/1 ...
 
 Ranks are forked from this process, which has torch imported and has not computed yet: the import takes longer than
-what they do.
+what they do. So does that of torch's compiler, which comes with the first optimizer.
 """
 
 import copy
@@ -206,4 +206,6 @@ def main(out: Path) -> None:
 
 
 if __name__ == "__main__":
+    import torch._dynamo
+
     sys.exit(0 if worlds(Path(sys.argv[1]), [int(size) for size in sys.argv[2:]]) else 1)
