@@ -1,5 +1,7 @@
 """dalib features on a run of folders, and its file in dalib judge."""
 
+import contextlib
+import io
 import json
 
 import numpy as np
@@ -62,21 +64,34 @@ def test_a_quiet_command_prints_the_result_alone(trained, folders, tmp_path, cap
     assert (told.out, told.err) == (f"features of 24 images in {tmp_path}/f.npz\n", "")
 
 
+def judged(*arguments):
+    """Returns what judge prints as JSON."""
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        assert run(["judge", *arguments, "--json"]) == 0
+    return json.loads(printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def elsewhere(tmp_path_factory):
+    """Pictures, the arguments for the tables of two models, and their judgements without features and by pictures."""
+    pictures = write_pictures(tmp_path_factory.mktemp("pictures"))
+    tables = [f"{pictures}/old.csv", f"{pictures}/new.csv", "--reference", "old"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("DALIB_CACHE", str(tmp_path_factory.mktemp("cache")))
+        return pictures, tables, judged(*tables), judged(*tables, "--images", f"{pictures}/target")
+
+
 @pytest.mark.parametrize("name", ["f.npz", "f.parquet", "f"])
-def test_judge_takes_the_features_of_a_backbone_that_no_model_trained(name, tmp_path, monkeypatch, capsys):
+def test_judge_takes_the_features_of_a_backbone_that_no_model_trained(name, elsewhere, tmp_path, monkeypatch, capsys):
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
-    pictures, out = write_pictures(tmp_path), tmp_path / name
+    pictures, tables, without, built_in = elsewhere
+    out = tmp_path / name
     assert run(["features", "--backbone", "lite0", "--images", f"{pictures}/target", "--out", str(out)]) == 0
     assert "1280 features of each image: backbone tf_efficientnet_lite0" in capsys.readouterr().out
-    tables = [f"{pictures}/old.csv", f"{pictures}/new.csv", "--reference", "old", "--json"]
-    assert run(["judge", *tables, "--features", str(out)]) == 0
-    with_features = json.loads(capsys.readouterr().out)
-    assert run(["judge", *tables]) == 0
-    without = json.loads(capsys.readouterr().out)
+    with_features = judged(*tables, "--features", str(out))
     assert with_features["pairs"]
     assert not without["pairs"]
-    assert run(["judge", *tables, "--images", f"{pictures}/target"]) == 0
-    built_in = json.loads(capsys.readouterr().out)
     assert [each["name"] for each in with_features["models"]] == [each["name"] for each in built_in["models"]]
