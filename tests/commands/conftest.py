@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 from small_run import QUICK, write_image
 
+from brief_pace import measure_briefly
 from dalib.commands.main import run
+
+
+@pytest.fixture(autouse=True, scope="module")
+def brief_measurements():
+    with pytest.MonkeyPatch.context() as patched:
+        measure_briefly(patched)
+        yield
 
 
 @pytest.fixture(scope="session")

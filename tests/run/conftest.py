@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from brief_pace import measure_briefly
 from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
 from dalib.run.features import neutral_features
 from dalib.run.settings.config import EveryConfig, TrainConfig
-from dalib.run.timing import length, pace
+from dalib.run.timing import length
 from dalib.run.timing.pace import Pace
 
 drawn = cache(render_digits)
-seconds_of, seconds_of_a_map = pace.seconds_of, cache(pace.seconds_of_a_map)
 rows_of_arrays, rows_made = sources.rows_of_arrays, {}
 SHARE = 4
 """Of so many built-in digits, one is there where few are enough."""
@@ -33,11 +33,6 @@ def rows_made_once(pixels, preprocessing):
     return rows_made[key].clone()
 
 
-def seconds_of_few(call, device, least=3, most=0.0):
-    """The median time of the fewest calls, where a run would measure for a second."""
-    return seconds_of(call, device, least, most=0.0)
-
-
 @pytest.fixture(autouse=True, scope="module")
 def cheap_runs():
     with pytest.MonkeyPatch.context() as patched:
@@ -45,8 +40,7 @@ def cheap_runs():
         patched.setattr(sources, "render_digits", copied)
         patched.setattr(sources, "rows_of_arrays", rows_made_once)
         patched.setattr(sheets, "MAP_STEPS", 250)  # the fewest that scikit-learn takes
-        patched.setattr(pace, "seconds_of", seconds_of_few)
-        patched.setattr(pace, "seconds_of_a_map", seconds_of_a_map)
+        measure_briefly(patched)
         yield
 
 
