@@ -8,6 +8,8 @@ import yaml
 
 from dalib.commands.config_file import read_config
 from dalib.commands.main import run
+from dalib.core.errors import UserError
+from dalib.run.settings.config import TrainConfig
 
 
 def test_the_configuration_survives_the_file(trained):
@@ -15,6 +17,17 @@ def test_the_configuration_survives_the_file(trained):
     assert config.steps == 4
     assert config.data.size == 16
     assert yaml.safe_load((trained / "config.yaml").read_text())["self_ensemble"]["alpha"] == config.self_ensemble.alpha
+
+
+def test_a_file_that_is_refused_changes_nothing_of_the_next(trained, tmp_path):
+    before = read_config(trained / "config.yaml")
+    for content in ("steps: many", "bakbone: small", "optimizer: {lr: fast}", "data: 3"):
+        (tmp_path / "refused.yaml").write_text(content)
+        with pytest.raises(UserError):
+            read_config(tmp_path / "refused.yaml")
+    assert read_config(trained / "config.yaml") == before
+    (tmp_path / "short.yaml").write_text("steps: 9")
+    assert read_config(tmp_path / "short.yaml") == TrainConfig(steps=9)
 
 
 def test_what_is_printed_without_defaults_keeps_the_preset(tmp_path, capsys):

@@ -5,9 +5,10 @@ import torch
 
 from dalib.core import console
 from dalib.data.domain_images import LabelledImages
+from dalib.engine.evaluate import MOST_EVALUATED, evaluated_rows, representing_rows
 from dalib.judge.structure import structure_of
 from dalib.run.features import neutral_features
-from dalib.run.features.neutral_features import MOST_OF_SOURCE, neutral_representation
+from dalib.run.features.neutral_features import MOST_OF_SOURCE, neutral_representation, rows_seen
 
 CPU = torch.device("cpu")
 
@@ -53,6 +54,19 @@ def test_features_that_are_kept_are_not_computed_again(monkeypatch):
     assert torch.equal(first.target, again.target)
     with pytest.raises(pytest.fail.Exception):
         neutral_representation(source(20), images(20, seed=3), CPU)
+
+
+def test_the_weights_are_read_once_for_both_domains(monkeypatch):
+    load, read = neutral_features.load_weights, []
+    monkeypatch.setattr(neutral_features, "load_weights", lambda *given: (read.append(1), load(*given))[1])
+    neutral_representation(source(20), images(20, seed=8), CPU)
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize(("of_source", "of_target"), [(MOST_OF_SOURCE + 7, 20), (20, MOST_EVALUATED + 7), (20, 30)])
+def test_images_are_counted_as_they_are_drawn(of_source, of_target):
+    drawn = len(representing_rows(of_source, MOST_OF_SOURCE)) + len(evaluated_rows(of_target))
+    assert rows_seen(of_source, of_target) == drawn
 
 
 def test_what_takes_long_is_counted(monkeypatch, capsys):
