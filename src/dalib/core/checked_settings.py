@@ -97,7 +97,7 @@ def _without_paths(value: Any) -> Any:
 
 @cache
 def _test_of(kind: Any) -> Callable[[Any], bool]:
-    """Returns what tells whether a value is of a kind; a search makes settings thousands of times."""
+    """Returns a test of whether a value is of a kind; a search makes settings thousands of times."""
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Literal:
         return lambda value: value in parts

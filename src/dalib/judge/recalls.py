@@ -1,7 +1,7 @@
 """The recall of each class on the target without a target label, by signs whose errors were measured on other data.
 
-A model's own confidence says which classes are in trouble, but not how much: on data that had no part in it, what the
-adapted model expected of its classes was 22 points off on average, nearly always too high.
+A model's own confidence finds the classes in trouble, but not how much they are: on recorded tasks, the recalls that
+adapted models expect are 22 points off on average, nearly always too high.
 """
 
 from __future__ import annotations

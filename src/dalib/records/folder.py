@@ -392,7 +392,7 @@ class RunRecords:
         return selection is not None and selection.chosen_on("labelled", labelled.labels)
 
     def measured_in_words(self, name: str) -> str:
-        """Returns a model's accuracy by the labels that the verdict rests on; empty where they do not tell it."""
+        """Returns a model's accuracy by the labels that the verdict rests on; empty without any."""
         if self.labelled is not None and self.few_labels_first:
             found = self.labelled.models.get(name)
             if found is None or found.value is None or found.low is None or found.high is None:

@@ -260,7 +260,7 @@ class _Counts:
             f"target images{'' if target == len(whole.evidence.target) else ' that seem to be of known classes'}",
             "validation images of the source"
             + ("" if validation == len(whole.evidence.labels) else " in the classes that the target seems to have"),
-            len(model.evidence.labels.unique()),
+            len(model.evidence.labels.bincount().nonzero()),
             of_kit,
         )
 
