@@ -14,7 +14,15 @@ from PIL import Image
 
 from dalib.core.files import Unreadable
 from dalib.data import decoding
-from dalib.data.decoding import ImageHeader, decode, pillow_warnings_as_errors, read_header, read_headers, read_pixels
+from dalib.data.decoding import (
+    ImageHeader,
+    decode,
+    free_memory,
+    pillow_warnings_as_errors,
+    read_header,
+    read_headers,
+    read_pixels,
+)
 from dalib.data.formats import has_image_signature
 from dalib.data.preprocessing import Preprocessing
 
@@ -344,3 +352,19 @@ def test_progress_is_told_in_the_calling_thread_and_in_order(tmp_path):
     assert calls == [(number, 5) for number in range(1, 6)]
     assert torch.equal(images[:, 0, 0, 0], torch.arange(5, dtype=torch.uint8))
     assert kept.tolist() == list(range(5))
+
+
+def test_what_linux_keeps_of_files_is_memory_that_is_free(tmp_path, monkeypatch):
+    report = tmp_path / "meminfo"
+    report.write_text("MemTotal:  24000000 kB\nMemFree:  700000 kB\nMemAvailable:  20000000 kB\n")
+    monkeypatch.setattr(decoding, "MEMORY", report)
+    assert free_memory() == 20_000_000 * 1024
+
+
+@pytest.mark.parametrize("content", [None, "", "MemFree: 700 kB\n", "MemAvailable: much\n"])
+def test_without_such_a_report_the_free_pages_are_counted(content, tmp_path, monkeypatch):
+    if content is not None:
+        (tmp_path / "meminfo").write_text(content)
+    monkeypatch.setattr(decoding, "MEMORY", tmp_path / "meminfo")
+    monkeypatch.setattr(os, "sysconf", {"SC_AVPHYS_PAGES": 7, "SC_PAGE_SIZE": 4096}.__getitem__)
+    assert free_memory() == 7 * 4096

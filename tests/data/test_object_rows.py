@@ -1,6 +1,5 @@
 """Arrays and data sets in memory become the rows that files with the same pixels become."""
 
-import os
 from typing import get_args
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from PIL import Image
 
 from dalib.core.errors import UserError
+from dalib.data import decoding
 from dalib.data.object_rows import rows_of_arrays
 from dalib.data.preprocessing import Fit, Preprocessing
 from dalib.data.sources import open_source, open_target
@@ -41,7 +41,7 @@ def test_arrays_of_the_right_size_do_not_go_through_pil(monkeypatch):
 
 
 def test_arrays_beyond_the_free_memory_are_refused(monkeypatch):
-    monkeypatch.setattr(os, "sysconf", lambda name: 10)
+    monkeypatch.setattr(decoding, "free_memory", lambda: 100)
     with pytest.raises(UserError, match=r"free; use a smaller data\.size"):
         rows_of_arrays(np.zeros((100, 1, 4, 4), np.uint8), GREY)
 

@@ -1,6 +1,5 @@
 """From folders and built-in names to rows of images."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from dalib.core.errors import UserError
-from dalib.data import sources
+from dalib.data import decoding, sources
 from dalib.data.decoding import decode
 from dalib.data.file_rows import read_folder
 from dalib.data.listing import list_images
@@ -139,7 +138,7 @@ def test_decode_keeps_the_order_and_reports_each_file(tmp_path):
 
 
 def test_images_beyond_the_free_memory_are_refused_before_reading(monkeypatch):
-    monkeypatch.setattr(os, "sysconf", lambda name: 10)
+    monkeypatch.setattr(decoding, "free_memory", lambda: 100)
     with pytest.raises(UserError, match=r"free; use a smaller data\.size"):
         decode([Path("never-read.png")] * 100, GREY)
 

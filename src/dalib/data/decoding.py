@@ -312,8 +312,19 @@ def require_memory(needed: int) -> None:
         )
 
 
+MEMORY = Path("/proc/meminfo")
+"""Where Linux reports its memory."""
+
+
 def free_memory() -> int | None:
-    """Returns the bytes of free memory; None where the system does not report them."""
+    """Returns the bytes of memory that a process can still get; None where the system does not report them.
+
+    On Linux that includes what the system keeps of files and gives back on demand, which is most of the memory of a
+    machine that has run for a while.
+    """
+    with suppress(OSError, ValueError, StopIteration):
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+        return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable:")))
     try:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (ValueError, OSError, AttributeError):
