@@ -257,7 +257,7 @@ def test_without_the_features_of_a_model_nothing_can_be_told():
 def test_the_votes_are_told():
     reasons = compare(beside_clusters(5), beside_clusters(0)).reasons
     assert (
-        "The adapted model and source-only differ on 20 of 200 target images. The nearest "
+        "Adapted and source-only differ on 20 of 200 target images. The nearest "
         "neighbours support the adapted model on 20 of them, source-only on 0"
     ) in reasons
 

@@ -419,11 +419,22 @@ def test_a_measured_run_of_one_model_has_a_page(make_run):
     assert "96.0%" in Page(run).text
 
 
+def test_neither_a_flag_nor_source_only_is_broken_at_its_hyphen(make_run: MakeRun) -> None:
+    run = judged_run(make_run)
+    judgement = read_json(run.judgement)
+    judgement["headline"] = "Better than source-only with --classes fewer, and no source-onlyness"
+    write_json(run.judgement, judgement)
+    page = Page(run)
+    assert page.headline.startswith("Better than source-only with --classes fewer, and no source-onlyness")
+    assert '<span class="whole">source-only</span> with <span class="whole">--classes</span> fewer' in page.source
+    assert ">source-only</span>ness" not in page.source
+
+
 def test_an_estimate_says_that_it_is_one(make_run: MakeRun) -> None:
     page = Page(judged_run(make_run))
     assert page.headline == "Adaptation probably helped x (an estimate, not a measurement)"
     assert "estimated without labels" in page.text
-    assert "The estimate for the adapted model is not reliable: x." in page.text
+    assert "The estimate for adapted is not reliable: x." in page.text
     assert "The adapted model is the selected model of this run." in page.text
     assert "Reason x." in page.text
     assert "Adapted estimate" in page.text

@@ -24,7 +24,7 @@ def test_sizes_and_seconds_of_the_run():
     changed, images, seconds = tiles(RunRecords(summary))
     assert changed == Tile("Changed class", "25.0%", "of the target images")
     beside = Judgement("adapted", "helped", baseline="aligned")
-    assert tiles(RunRecords(summary, judgement=beside))[0].note == "of the target images, beside aligned"
+    assert tiles(RunRecords(summary, judgement=beside))[0].note == "of the target images, compared with aligned"
     assert images == Tile("Target images", "12,000", "without labels")
     assert (seconds.name, seconds.value) == ("Training time", "1 min 30 s")
     # names and numbers stay together where the line breaks

@@ -274,7 +274,7 @@ def test_a_target_that_seems_to_have_few_classes_is_to_be_trained_for(
 
 def test_the_better_model_has_the_larger_probability() -> None:
     found = verdict(judgement=replace(judgement("unclear", "x"), probability=0.3, baseline="aligned"))
-    assert found.headline == "Can't tell which model is better: it is the aligned model with a probability of only 70%"
+    assert found.headline == "Can't tell whether the aligned model is better than adapted: the probability is 70%"
 
 
 def test_a_headline_with_its_probability_is_not_told_twice() -> None:
@@ -288,7 +288,7 @@ def test_a_headline_with_its_probability_is_not_told_twice() -> None:
 def test_an_unclear_probability_is_told_in_plain_words() -> None:
     apart = "Without labels the models cannot be told apart: adapted is better with a probability of 63%"
     found = verdict(judgement=replace(judgement("unclear", apart), probability=0.63))
-    assert found.headline == "Can't tell which model is better: it is the adapted model with a probability of only 63%"
+    assert found.headline == "Can't tell whether the adapted model is better than source-only: the probability is 63%"
     assert said(found).count("63%") == 1
 
 
@@ -481,3 +481,13 @@ def test_what_the_target_seems_to_be_is_told_with_its_probabilities(status: str,
 @pytest.mark.parametrize("kind", [None, RecordedKind()])
 def test_a_default_is_no_estimate_of_what_the_target_is(kind: RecordedKind | None) -> None:
     assert RecordedKind.OPENING not in said(verdict({"target_kind": kind}, judgement=judgement("helped", "x")))
+
+
+def test_estimates_that_are_unreliable_for_one_reason_share_a_sentence() -> None:
+    models = {
+        name: JudgedModel(estimate=Estimate(0.5, 0.4, 0.6, reliable=False, reason=reason))
+        for name, reason in (("source-only", "few images"), ("aligned", "far"), ("adapted", "far"))
+    }
+    notes = verdict(judgement=replace(judgement("helped", "x"), models=models)).notes
+    assert "The estimate for source-only is not reliable: few images." in notes
+    assert "The estimates for aligned and adapted are not reliable: far." in notes

@@ -81,6 +81,15 @@ def undecided(probability: float, certainty: float) -> str:
     return f"{min(most, max(100 - most, round(100 * probability)))}%"
 
 
+def cannot_tell(better: str, other: str, chance: str) -> str:
+    """Returns the headline of a comparison that the evidence does not decide; ``better`` is the likelier model.
+
+    >>> cannot_tell("adapted", "aligned", "85%")
+    "Can't tell whether the adapted model is better than aligned: the probability is 85%"
+    """
+    return f"Can't tell whether the {better} model is better than {other}: the probability is {chance}"
+
+
 def as_one(names: str | Sequence[str]) -> str:
     """Returns one name, to be read, for one name or several.
 

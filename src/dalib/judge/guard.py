@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from dalib.core.words import likelihood, undecided
+from dalib.core.words import cannot_tell, likelihood, undecided
 from dalib.judge.accuracy import FEWEST_VALIDATED, MAX_FALL, fallen_to_chance
 from dalib.judge.better import (
     PRIOR_LOG_ODDS,
@@ -293,7 +293,7 @@ def _verdict(
         )
     else:
         chance = undecided(max(probability, 1 - probability), MIN_CERTAINTY)
-        headline = f"Can't tell which model is better: it is the {better} model with a probability of only {chance}"
+        headline = cannot_tell(better, baseline.name if better == "adapted" else "adapted", chance)
     return better, "unclear", headline
 
 
@@ -379,7 +379,7 @@ def _votes_sentence(votes: Votes, baseline: str) -> str:
     if not votes.differ:
         return f"The adapted model and {baseline} predict the same class for each of {votes.count} target images"
     return (
-        f"The adapted model and {baseline} differ on {votes.differ} of {votes.count} target images. The nearest "
+        f"Adapted and {baseline} differ on {votes.differ} of {votes.count} target images. The nearest "
         f"neighbours support the adapted model on {votes.first} of them, {baseline} on {votes.second}"
     )
 

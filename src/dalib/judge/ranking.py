@@ -155,7 +155,7 @@ def _estimate(
 ) -> tuple[AccuracyEstimate | None, str]:
     """Returns the estimated accuracy of a model; without one, the reason."""
     if not len(evidence.labels):
-        return None, "it needs the model's probabilities for labelled source images"
+        return None, "that takes the model's probabilities for labelled source images"
     if len(evidence.labels) < FEWEST_LABELLED:
         return None, f"it needs {FEWEST_LABELLED} labelled source images, there are {len(evidence.labels)}"
     if structure is None or heads is None or not len(heads):
@@ -303,7 +303,7 @@ def _missing(
         found.append(witness.why)
     if without := [each.name for each in ranked if each.estimate is None]:
         whys = dict.fromkeys(each.no_estimate for each in ranked if each.estimate is None)
-        found.append(f"No accuracy is estimated of {', '.join(without)}: {'; '.join(whys)}.")
+        found.append(f"No accuracy is estimated for {', '.join(without)}: {'; '.join(whys)}.")
     return tuple(found)
 
 

@@ -86,6 +86,7 @@ def environment() -> jinja2.Environment:
     made.filters.update(
         short=short,
         breakable=_breakable,
+        unbroken=_unbroken,
         percent=percent,
         interval=interval,
         signed=signed,
@@ -106,9 +107,18 @@ def _breakable(name: str) -> Markup:
     return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[_/])(?=.)", clean(name)))
 
 
+def _unbroken(text: str) -> Markup:
+    """Returns a text whose flags, and whose *source-only*, are not broken at their hyphens at the end of a line."""
+    if isinstance(text, Markup):
+        return text
+    parts = re.split(r"(?<![\w-])(--[a-z_.]+|source-only)\b", clean(text))
+    whole = Markup('<span class="whole">{}</span>')
+    return Markup("").join(whole.format(each) if place % 2 else escape(each) for place, each in enumerate(parts))
+
+
 def _lines(text: str) -> Markup:
     """Returns a text of several lines with its line breaks kept."""
-    return Markup("\n").join(escape(clean(line)) for line in text.splitlines())
+    return Markup("\n").join(_unbroken(line) for line in text.splitlines())
 
 
 def part(name: str) -> str:

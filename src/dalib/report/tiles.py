@@ -37,7 +37,7 @@ def tiles(records: RunRecords) -> list[Tile]:
         found.append(Tile(f"Gain over {baseline}", signed(points), "percentage points"))
     if summary.changed is not None:
         baseline = records.judgement.baseline if records.judgement else None
-        note = f"of the target images, beside {baseline}" if baseline else "of the target images"
+        note = f"of the target images, compared with {baseline}" if baseline else "of the target images"
         found.append(Tile("Changed class", percent(summary.changed), note))
     if "target" in summary.counts:
         found.append(Tile("Target images", f"{summary.counts['target']:,}", _labels_in_words(records)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Call, Setting
 from dalib.core.files import quoted
-from dalib.core.words import counted, likelihood
+from dalib.core.words import cannot_tell, counted, likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
 from dalib.records.estimate import Estimate
@@ -301,18 +301,26 @@ def _estimated(judgement: Judgement, selected: tuple[str, ...]) -> Verdict:
     estimates = {name: each.estimate or Estimate() for name, each in judgement.models.items()}
     headline, notes = _alone(judgement, estimates) if judgement.outcome == "alone" else _compared(judgement)
     tones: dict[str, Tone] = {"collapsed": "hurt", "hurt": "hurt", "helped": "helped", "unclear": "unclear"}
-    unreliable = [
-        f"The estimate for the {name} model is not reliable: {estimates[name].reason or 'no reason given'}."
-        for name in in_order(estimates)
-        if not estimates[name].reliable
-    ]
     return Verdict(
         tones.get(judgement.outcome, "unknown"),
         headline,
-        (*notes, *unreliable, *selected),
+        (*notes, *_unreliable(estimates), *selected),
         kind="estimated",
         reasons=_reasons(judgement),
     )
+
+
+def _unreliable(estimates: dict[str, Estimate]) -> list[str]:
+    """Returns why estimates are not reliable, a sentence for each reason."""
+    models: dict[str, list[str]] = {}
+    for name, estimate in in_order(estimates).items():
+        if not estimate.reliable:
+            models.setdefault(estimate.reason or "no reason given", []).append(name)
+    return [
+        f"The estimate{'s' if len(names) > 1 else ''} for {' and '.join(names)} {'are' if len(names) > 1 else 'is'} "
+        f"not reliable: {reason}."
+        for reason, names in models.items()
+    ]
 
 
 def _alone(judgement: Judgement, estimates: dict[str, Estimate]) -> tuple[str, list[str]]:
@@ -332,10 +340,10 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
     if outcome == "unclear" and not judgement.at_chance and not _CANNOT_TELL.search(headline):
         headline = f"Can't tell which model is better. {headline}"
         if probability is not None:
-            chance, better = likelihood(max(probability, 1 - probability)), "adapted"
+            better, other = "adapted", judgement.baseline or BASELINE
             if probability < 0.5:
-                better = judgement.baseline or BASELINE
-            headline = f"Can't tell which model is better: it is the {better} model with a probability of only {chance}"
+                better, other = other, better
+            headline = cannot_tell(better, other, likelihood(max(probability, 1 - probability)))
     if probability is not None and "probability" not in headline:
         return headline, [
             f"The probability that the adapted model is better than {judgement.baseline or BASELINE} is "

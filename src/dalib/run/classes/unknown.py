@@ -110,7 +110,7 @@ class ExpectedKnown:
         seem = "seems" if unknown == 1 else "seem"
         return (
             f"{unknown} of the target's {count} images ({unknown / count:.0%}) {seem} to be of none of "
-            f"the {len(classes)} classes; the adaptation does not pull them in"
+            f"the {len(classes)} classes; the adaptation pulls them towards no class"
         )
 
 
