@@ -28,7 +28,7 @@ def test_sizes_and_seconds_of_the_run():
     assert images == Tile("Target images", "12,000", "without labels")
     assert (seconds.name, seconds.value) == ("Training time", "1 min 30 s")
     # names and numbers stay together where the line breaks
-    assert seconds.note.startswith(f"source{HYPHEN}only{SPACE}30")
+    assert seconds.note.startswith(f"source{HYPHEN}only 30")
     assert ", adapted" in seconds.note
 
 

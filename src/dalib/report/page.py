@@ -108,10 +108,10 @@ def _breakable(name: str) -> Markup:
 
 
 def _unbroken(text: str) -> Markup:
-    """Returns a text whose flags, and whose *source-only*, are not broken at their hyphens at the end of a line."""
+    """Returns a text whose flags, *source-only* and p values are not broken at the end of a line."""
     if isinstance(text, Markup):
         return text
-    parts = re.split(r"(?<![\w-])(--[a-z_.]+|source-only)\b", clean(text))
+    parts = re.split(r"(?<![\w-])(--[a-z_.]+|source-only|p [<=] [\d.]+)\b", clean(text))
     whole = Markup('<span class="whole">{}</span>')
     return Markup("").join(whole.format(each) if place % 2 else escape(each) for place, each in enumerate(parts))
 

@@ -43,7 +43,7 @@ def tiles(records: RunRecords) -> list[Tile]:
         found.append(Tile("Target images", f"{summary.counts['target']:,}", _labels_in_words(records)))
     seconds = in_order(summary.seconds)
     if seconds:
-        parts = ", ".join(_unbroken(f"{name} {duration(each)}") for name, each in seconds.items())
+        parts = ", ".join(f"{_unbroken(name)} {_unbroken(duration(each))}" for name, each in seconds.items())
         found.append(Tile("Training time", duration(sum(seconds.values())), parts if len(seconds) > 1 else ""))
     return found
 
