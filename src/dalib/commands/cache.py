@@ -29,7 +29,7 @@ DESCRIPTION = (
 def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("action", choices=["ls", "rm"], help="ls lists, rm removes")
     # not "keys": the parser's namespace has a method of that name
-    parser.add_argument("key", nargs="*", default=[], help="of rm: what to remove, by its key as ls prints it, or all")
+    parser.add_argument("key", nargs="*", default=[], help="with rm: keys to remove, as ls prints them, or all")
     add_loudness(parser)
 
 

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 HELP = "rank several runs on the same target"
 DESCRIPTION = (
-    "Rank runs on the same target, the best first. The order is by measured accuracy if all were measured on "
-    "the same labels; otherwise without target labels, by label-free scores and by how often each model agrees with "
-    "all models together. All models of each run are shown."
+    "Rank runs on the same target, the best first. The order is by measured accuracy if all were measured on the same "
+    "labels; otherwise it uses no target labels, but label-free scores and each run's agreement with the mean of the "
+    "runs. All models of each run are shown."
 )
 
 

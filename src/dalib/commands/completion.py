@@ -26,7 +26,7 @@ PATHS = frozenset((*PATHS_OF_TRAIN, "resume", "run", "runs", "data", "labels", "
 
 
 def add_arguments(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", choices=SHELLS, help="which one")
+    parser.add_argument("shell", choices=SHELLS, help="shell to complete in")
 
 
 def run(call: Call) -> None:

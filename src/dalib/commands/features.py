@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 HELP = "compute features of images"
 DESCRIPTION = (
-    "Compute a vector of float32 features for each image, and write them with the images' names. Of a model that was "
-    "trained on features of a frozen backbone, they are the output of the backbone; of any other model, the input of "
-    "its last layer; of --backbone, a pretrained network without a run, its output. `dalib judge --features` takes the "
-    "file. To resume a command that was stopped, give it again. Under torchrun, the images are divided over the "
+    "Compute a vector of float32 features for each image, and write them with the images' names. For a model that was "
+    "trained on features of a frozen backbone, these are the output of the backbone; for any other model, the input of "
+    "its last layer; for --backbone, a pretrained network without a run, its output. `dalib judge --features` takes "
+    "the file. To resume a command that was stopped, give it again. Under torchrun, the images are divided over the "
     "processes; the file is the same."
 )
 

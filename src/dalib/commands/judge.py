@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
 HELP = "judge models that were trained elsewhere, without labels"
 DESCRIPTION = (
-    "Compare two or more models by what they predict for the same unlabelled target images: how likely each is to be "
-    "better than each other, their order, and an estimate of each accuracy. No target label is used. Without features "
-    "of the images (--images or --features), only a weak order is given."
+    "Compare two or more models by what they predict for the same unlabelled target images: for each pair the "
+    "probability that one is better than the other, the ranking, and an estimate of each accuracy. No target label is "
+    "used. Without features of the images (--images or --features), there are no probabilities, and the ranking means "
+    "little."
 )
 
 

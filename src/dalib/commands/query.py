@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 HELP = "choose target images to label"
 DESCRIPTION = (
-    "Choose target images to label, and write them to a CSV file to fill in. A few labels are enough to estimate how "
-    "accurate the run's models are and whether adaptation helped. The images are a random sample that prefers those on "
-    "which the models differ or are unsure; a weight for each image corrects for that."
+    "Choose target images to label, and write them to a CSV file to fill in, with a page beside it to do so in a "
+    "browser. Thirty labels estimate how accurate the run's models are, and whether adaptation helped. The images are "
+    "a random sample that prefers those on which the models differ or are unsure; a weight for each image corrects for "
+    "that."
 )
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 HELP = "write a run's report again"
 DESCRIPTION = (
-    "Write a run's report.html again, from what the run's folder holds now. The folder of several targets is one, too: "
-    "the report of each is written, and the page that compares them."
+    "Write a run's report.html again, from what the run's folder holds now. Given the folder of several "
+    "targets, write the report of each target, and the page that compares them."
 )
 
 

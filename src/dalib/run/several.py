@@ -163,8 +163,8 @@ def print_targets(record: SeveralTargets) -> None:
     Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
     of_measured = ", and in brackets the measured one where there are labels" if measured else ""
     say(
-        "adaptation: verdict without labels, and the probability that it helped; then each model's estimated accuracy "
-        f"(? = not reliable){of_measured}"
+        "adaptation: verdict without labels (unclear: can't tell); probability: that adaptation helped; then each "
+        f"model's estimated accuracy (? = not reliable){of_measured}"
     )
 
 

@@ -268,4 +268,4 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
                 f"the same labels. To compare by accuracy, evaluate each run on the same "
                 f"labels: {measuring}"
             )
-    say("estimate: estimated accuracy (? = not reliable); adaptation: verdict without labels.")
+    say("estimate: estimated accuracy (? = not reliable); adaptation: verdict without labels (unclear: can't tell).")
