@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
 SHORT = 30  # characters, which a telephone has room for
+WORD = 20  # characters, which a column of a table has room for
 TYPE = ":type: "
 ALONE = re.compile(r"(Misleads|Raises|Source): \S")
 LETTER = re.compile(r"^(\s+\w[\w, ]*: )(?=(?:[A-Za-z]\.|\([A-Za-z]\))(?:\s|$))")
@@ -79,3 +80,5 @@ def _marked(_: Sphinx, doctree: nodes.document) -> None:
     for code in doctree.findall(nodes.literal):
         if len(code.astext()) <= SHORT:
             code["classes"].append("short")
+        if len(code.astext()) <= WORD:
+            code["classes"].append("word")

@@ -70,11 +70,11 @@ def test_hyphens_between_a_name_and_its_description_are_a_dash():
 
 
 def test_short_code_is_marked():
-    paragraph = nodes.paragraph("", "", nodes.literal("", "--seed"), nodes.literal("", "x" * 31))
+    paragraph = nodes.paragraph("", "", *(nodes.literal("", each) for each in ("--seed", "x" * 30, "x" * 31)))
     document = nodes.document("", "")
     document += paragraph
     docstrings._marked(None, document)
-    assert [code["classes"] for code in paragraph.children] == [["short"], []]
+    assert [code["classes"] for code in paragraph.children] == [["short", "word"], ["short"], []]
 
 
 @pytest.fixture
