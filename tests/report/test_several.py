@@ -69,8 +69,8 @@ def test_a_choice_that_was_made_since_shows(folder):
     ("tones", "said"),
     [
         (["helped", "helped"], "Adaptation helped on 2 of 2 targets"),
-        (["helped", "unclear"], "Adaptation helped on 1 and has an unclear effect on 1 of 2 targets"),
-        (["unclear", "unclear"], "Adaptation has an unclear effect on 2 of 2 targets"),
+        (["helped", "unclear"], "Adaptation helped on 1 of 2 targets; can't tell on 1"),
+        (["unclear", "unclear"], "Can't tell whether adaptation helped on 2 of 2 targets"),
         (["hurt", "unfinished"], "Adaptation hurt on 1 of 2 targets; 1 not finished"),
         (["unfinished", "unfinished"], "2 targets, of which 2 are not finished"),
         (["unknown"], "1 target without a verdict"),

@@ -78,14 +78,16 @@ def headline(tones: Sequence[Tone]) -> str:
     >>> headline(["helped", "hurt", "helped"]), headline(["helped", "unfinished"])
     ('Adaptation helped on 2 and hurt on 1 of 3 targets', 'Adaptation helped on 1 of 2 targets; 1 not finished')
     """
+    said = [f"{tone} on {count}" for tone in ("helped", "hurt") if (count := tones.count(tone))]
+    unclear, unfinished, of_all = tones.count("unclear"), tones.count("unfinished"), counted(len(tones), "target")
+    waiting = f"; {unfinished} not finished" if unfinished else ""
     # not "made no clear difference", which only a measurement could show
-    words = {"helped": "helped on", "hurt": "hurt on", "unclear": "has an unclear effect on"}
-    said = [f"{word} {count}" for tone, word in words.items() if (count := tones.count(tone))]
-    unfinished, of_all = tones.count("unfinished"), counted(len(tones), "target")
-    if not said:
-        return f"{of_all}, of which {unfinished} are not finished" if unfinished else f"{of_all} without a verdict"
-    listed = " and ".join([", ".join(said[:-1]), said[-1]] if len(said) > 1 else said)
-    return f"Adaptation {listed} of {of_all}" + (f"; {unfinished} not finished" if unfinished else "")
+    if said:
+        undecided = f"; can't tell on {unclear}" if unclear else ""
+        return f"Adaptation {' and '.join(said)} of {of_all}{undecided}{waiting}"
+    if unclear:
+        return f"Can't tell whether adaptation helped on {unclear} of {of_all}{waiting}"
+    return f"{of_all}, of which {unfinished} are not finished" if unfinished else f"{of_all} without a verdict"
 
 
 def _models(record: SeveralTargets) -> Sequence[Candidate]:
