@@ -78,6 +78,16 @@ def test_one_run_twice_is_no_comparison(tmp_path, capsys):
     assert "at least two different runs" in capsys.readouterr().err
 
 
+def test_a_run_that_is_given_twice_counts_once(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = write_run(tmp_path / "odd", [2, 2, 1, 0], 0.9)
+    others = [write_run(tmp_path / "one", [0, 1, 2, 0], 0.9), write_run(tmp_path / "two", [0, 1, 2, 1], 0.9)]
+    assert run(["compare", odd, *others]) == 0
+    once = capsys.readouterr().out
+    assert run(["compare", odd, *others, odd, "odd"]) == 0
+    assert capsys.readouterr().out == once
+
+
 def test_a_run_that_is_not_judged_is_told(tmp_path, capsys):
     runs = [write_run(tmp_path / name, [0] * 4, 0.9) for name in ("one", "two")]
     (tmp_path / "two" / "judgement.json").unlink()

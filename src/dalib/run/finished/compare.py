@@ -94,7 +94,7 @@ class Compared:
 
 
 def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
-    """Prints runs on the same target, the best first; returns their paths in that order.
+    """Prints runs on the same target, the best first; returns their paths in that order, each once.
 
     Where all of them were measured on one labelled set (``dalib eval``, ``--evaluate``), the measured accuracy of each
     run's selected model decides; what a named target is measured on by default does not. Else label-free scores do.
@@ -102,14 +102,16 @@ def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
     Raises:
         UserError: fewer than two runs, a run without a judgement, or runs on different images or classes.
     """
-    found = [RunFolder.of(run) for run in runs]
-    paths = [str(run.root) for run in found]
-    if len(set(paths)) < 2:
-        raise UserError(f"compare: expected at least two different runs, got {len(set(paths))}")
+    different: dict[Path, RunFolder] = {}
+    for run in map(RunFolder.of, runs):
+        different.setdefault(run.root.resolve(), run)  # one that is given twice would have two votes in the agreement
+    found = [*different.values()]
+    if len(found) < 2:
+        raise UserError(f"compare: expected at least two different runs, got {len(found)}")
     _require_same(found)
     compared = [_compared(run) for run in found]
     voters = [each for each in compared if not each.failed]
-    agreements = dict.fromkeys(paths, 0.0)
+    agreements = dict.fromkeys([each.path for each in compared], 0.0)
     if len(voters) > 1:
         together = ensemble_agreement([each.model.target for each in voters]).tolist()
         agreements |= dict(zip([each.path for each in voters], together, strict=True))
