@@ -8,7 +8,7 @@ from dalib.data import damaged
 from dalib.data.damaged import without_damaged
 from dalib.data.listing import list_images, list_labelled
 from dalib.data.preprocessing import Preprocessing
-from dalib.data.survey import survey
+from dalib.data.survey import Spread, survey
 
 COLOUR = Preprocessing(size=8, channels=3)
 PIXELS = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
@@ -40,10 +40,20 @@ def test_what_decoding_finds_is_no_longer_counted(together, folder, monkeypatch)
     before, after, notes, calls = decoded(list_labelled(folder, argument="source"))
     assert (before.images, dict(before.class_counts), before.unreadable) == (8, {"cat": 4, "dog": 4}, ())
     assert (after.images, dict(after.class_counts)) == (6, {"cat": 3, "dog": 3})
+    assert (before.modes, after.modes) == ({"RGB": 8}, {"RGB": 6})
+    assert (before.row_bytes, after.row_bytes) == (8 * 8 * 8 * 3, 6 * 8 * 8 * 3)
     assert [each.path for each in after.unreadable] == [str(folder / "cat/0.png"), str(folder / "dog/1.png")]
     assert all("truncated" in each.reason for each in after.unreadable)
     assert notes == []
     assert calls[-1] == (8, 8)
+
+
+def test_sizes_are_those_of_whole_pictures(folder):
+    large = folder / "cat" / "0.png"
+    Image.fromarray(PIXELS.repeat(2, axis=0)).save(large)
+    large.write_bytes(large.read_bytes()[:-2000])
+    before, after, _, _ = decoded(list_images(folder, argument="target"))
+    assert (before.height, after.height) == (Spread(64, 64.0, 128), Spread(64, 64.0, 64))
 
 
 def test_without_labels_there_are_no_counts(folder):

@@ -6,23 +6,21 @@ from pathlib import Path
 import pytest
 
 from dalib.core.files import Unreadable
+from dalib.data.decoding import ImageHeader
 from dalib.data.depth import WholeNumbers
-from dalib.data.survey import DomainSurvey, Spread, Survey
+from dalib.data.survey import DomainSurvey, Survey
 from dalib.data.survey_in_words import MOST, say_both, say_files
 
 FILES = DomainSurvey(
     where="studio",
-    images=4,
+    headers=(*(ImageHeader(width, 16, "RGB") for width in (10, 20, 30)), ImageHeader(20, 16, "L")),
     class_counts={"cat": 2, "dog": 2},
     folders=(),
-    width=Spread(10, 20.0, 30),
-    height=Spread(16, 16.0, 16),
-    modes={"RGB": 3, "L": 1},
     unreadable=(),
     ignored={},
     notes=(),
     duplicates=(),
-    row_bytes=768,
+    bytes_each=500_000,
 )
 
 
@@ -44,7 +42,7 @@ def test_sizes_and_kinds_are_printed(capsys):
 
 
 def test_of_many_kinds_some_are_named(capsys):
-    say_files(replace(FILES, modes={f"kind{number}": 1 for number in range(MOST + 5)}))
+    say_files(replace(FILES, headers=tuple(ImageHeader(8, 8, f"kind{number}") for number in range(MOST + 5))))
     (line,), _ = told(capsys)
     assert line.count("kind") == MOST + 1, "and the word kinds itself"
 
@@ -92,7 +90,6 @@ BOTH = Survey(
     only_in_source=(),
     only_in_target=(),
     shared_images=(),
-    row_bytes=2_000_000,
     cache_folder=Path("cache"),
     free_disk=3_000_000,
     free_memory=None,
@@ -108,7 +105,7 @@ def test_the_room_that_images_take_is_printed_as_far_as_it_is_known(capsys):
 
 
 def test_nothing_is_said_of_domains_that_have_nothing_in_common_and_no_files(capsys):
-    say_both(replace(BOTH, row_bytes=0))
+    say_both(replace(BOTH, source=None))
     assert told(capsys) == ([], [])
 
 
@@ -116,7 +113,7 @@ def test_classes_of_one_domain_spellings_and_shared_images_are_warnings(capsys):
     say_both(
         replace(
             BOTH,
-            row_bytes=0,
+            source=None,
             only_in_source=("Foxes", "gnu"),
             only_in_target=("foxes", "yak"),
             shared_images=(("a.png", "b.png"), ("c.png", "d.png")),

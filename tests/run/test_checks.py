@@ -240,6 +240,7 @@ def cut_off(folders):
 def test_files_that_are_cut_off_are_counted(folders, cache, cut_off, capsys):
     out = printed(capsys, "--source", f"{folders}/source", *SMALL)
     assert "source " + f"{folders}/source: 7 images, 2 classes" in out
+    assert "kinds of pixels: RGB 6, L 1" in out
     assert f"skipped 1 image that cannot be read:\n  {cut_off}: image file is truncated" in out
     assert not cache.exists()
 

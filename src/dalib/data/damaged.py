@@ -63,7 +63,7 @@ def without_damaged(
             counts[listing.classes[listing.labels[position]]] -= 1
     return replace(
         domain,
-        images=domain.images - len(damaged),
+        headers=tuple(None if number in damaged else header for number, header in enumerate(domain.headers)),
         class_counts=counts,
         unreadable=(*damaged.values(), *domain.unreadable),
     )

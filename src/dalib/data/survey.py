@@ -42,16 +42,12 @@ class DomainSurvey:
     """The survey of one domain's files."""
 
     where: str
-    images: int
-    """Number of files with a readable header."""
+    headers: tuple[ImageHeader | None, ...]
+    """The headers of the files, in their order; None for a file that is unreadable."""
     class_counts: Mapping[str, int] | None
-    """Images of each class that have a readable header, also none; None without labels."""
+    """Images of each class, also none; None without labels."""
     folders: tuple[str, ...]
     """The names of the folders that hold all images of an unlabelled domain; empty if some are in none, or labelled."""
-    width: Spread | None
-    height: Spread | None
-    modes: Mapping[str, int]
-    """PIL's names, the most frequent first: RGB, L (grey), P (palette), CMYK, I;16 (16 bits)."""
     unreadable: tuple[Unreadable, ...]
     """Files with an unreadable header: a truncated file is found when it is decoded."""
     ignored: Mapping[str, int]
@@ -59,14 +55,44 @@ class DomainSurvey:
     notes: tuple[str, ...]
     duplicates: tuple[tuple[str, ...], ...]
     """Groups of files with the same bytes, without those that are known to be unreadable."""
-    row_bytes: int
-    """Bytes that the decoded images take, in memory or in the cache."""
+    bytes_each: int
+    """Bytes that a decoded image takes, in memory or in the cache."""
     whole_numbers: tuple[WholeNumbers, ...] = ()
     """Files with whole numbers beyond 8 bits."""
     constant: tuple[str, ...] = ()
     """Files whose pixels are all the same."""
     class_of_duplicate: Mapping[str, str] = field(default_factory=dict)
     """The class of each file in ``duplicates``; empty without labels."""
+
+    @property
+    def readable(self) -> list[ImageHeader]:
+        """The headers of the images."""
+        return [header for header in self.headers if header is not None]
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return len(self.readable)
+
+    @property
+    def width(self) -> Spread | None:
+        """Widths of the images; None where there is no image."""
+        return _spread([header.width for header in self.readable])
+
+    @property
+    def height(self) -> Spread | None:
+        """Heights of the images; None where there is no image."""
+        return _spread([header.height for header in self.readable])
+
+    @property
+    def modes(self) -> dict[str, int]:
+        """PIL's names, the most frequent first: RGB, L (grey), P (palette), CMYK, I;16 (16 bits)."""
+        return dict(Counter(header.mode for header in self.readable).most_common())
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that the decoded images take, in memory or in the cache."""
+        return self.images * self.bytes_each
 
 
 @dataclass(frozen=True)
@@ -82,12 +108,15 @@ class Survey:
     """Folders of the target, under the same condition, that are no class."""
     shared_images: tuple[tuple[str, str], ...]
     """Pairs (source file, target file) with the same bytes, one for each such readable target file."""
-    row_bytes: int
-    """Bytes that all decoded images take together."""
     cache_folder: Path
     free_disk: int | None
     """Bytes free where the cache is; None where the system does not report it."""
     free_memory: int | None
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes that all decoded images take together."""
+        return sum(domain.row_bytes for domain in (self.source, self.target) if domain is not None)
 
 
 def survey(
@@ -140,7 +169,6 @@ def survey(
         only_in_source=only_in_source,
         only_in_target=only_in_target,
         shared_images=tuple(shared),
-        row_bytes=sum(domain.row_bytes for domain in domains if domain is not None),
         cache_folder=folder,
         free_disk=_free_disk(folder),
         free_memory=free_memory(),
@@ -185,7 +213,6 @@ def _domain(
     on_progress: Callable[[int, int], None],
 ) -> DomainSurvey:
     headers = read_headers(listing.paths, on_progress=on_progress)
-    readable = [header for header in headers if isinstance(header, ImageHeader)]
     counts: dict[str, int] | None = None
     if listing.labels is not None and listing.classes is not None:
         counts = dict.fromkeys(listing.classes, 0)
@@ -196,17 +223,14 @@ def _domain(
     twice = tuple(group for group in inside if len(group) > 1)
     return DomainSurvey(
         where=listing.where,
-        images=len(readable),
+        headers=tuple(header if isinstance(header, ImageHeader) else None for header in headers),
         class_counts=counts,
         folders=_folders(listing) if counts is None else (),
-        width=_spread([header.width for header in readable]),
-        height=_spread([header.height for header in readable]),
-        modes=dict(Counter(header.mode for header in readable).most_common()),
         unreadable=(*(header for header in headers if isinstance(header, Unreadable)), *listing.unreadable),
         ignored=listing.ignored,
         notes=listing.notes,
         duplicates=twice,
-        row_bytes=len(readable) * row_bytes(preprocessing),
+        bytes_each=row_bytes(preprocessing),
         whole_numbers=numbers,
         constant=_constant(listing, headers, numbers),
         class_of_duplicate=_classes_of(listing, {name for group in twice for name in group}),

@@ -289,8 +289,7 @@ def _describe_data(
         say(f"target {config.one_target}: {targets} images, whose labels, if any, are not used")
         say_files(found.target)
     _describe_groups(config, preprocessing, of_source if before is None else None, of_target)
-    own_bytes = found.row_bytes if before is None or found.target is None else found.target.row_bytes
-    say_both(replace(found, row_bytes=own_bytes))
+    say_both(found if before is None else replace(found, source=None))  # the room of the source is told already
     if config.strict:
         _require_all_readable(found)
     decide_ranges(request, [] if of_source is None else [of_source], of_target)
