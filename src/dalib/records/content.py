@@ -9,6 +9,7 @@ Every file that holds a JSON object has a ``version``; files of before it was wr
 
 from __future__ import annotations
 
+import datetime
 import math
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
@@ -85,6 +86,11 @@ class Record:
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
         write_json(path, self.to_json())
+
+
+def utc_now() -> str:
+    """Returns the time as records hold it: UTC in ISO's form, to the second."""
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def read_list(kind: type[T], path: Path) -> tuple[T, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import platform
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import torch
 
 from dalib._version import __version__
 from dalib.core.devices import describe_device
+from dalib.records.content import utc_now
 from dalib.records.summary import Stopped, SummarizedModel, Summary
 from dalib.run.resume import fingerprints_of
 
@@ -46,7 +46,7 @@ def summary_at_start(asked: Summary, domains: Domains, device: torch.device, wor
         torch=torch.__version__,
         python=platform.python_version(),
         device=f"{describe_device(device)}{several}",
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        started=utc_now(),
         ranges=dict(zip(("source", "target"), domains.ranges, strict=True)) if domains.range else None,
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
 from dalib.core.words import counted, points_in_words
 from dalib.data.labels import hold_out, read_target_labels
+from dalib.records.content import utc_now
 from dalib.records.folder import RunFolder
 from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Measurement
@@ -166,7 +166,7 @@ def _as_result(found: SampleEstimates, labels: LabelledSample, notes: list[str])
         target=len(labels.differ),
         design="simple random" if labels.given.population is None else "stratified",
         notes=tuple(notes),
-        when=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        when=utc_now(),
         difference=None if found.difference is None else _recorded(found.difference),
         baseline=None if found.difference is None else [*found.models][1],
         groups=found.groups,

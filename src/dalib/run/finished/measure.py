@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import math
 import shutil
@@ -26,6 +25,7 @@ from dalib.judge.unknown import harmonic_mean, open_set_accuracies
 from dalib.models.network import load_classifier, make_classifier, make_predictor
 from dalib.models.saved import load_description
 from dalib.records.candidates import ordered
+from dalib.records.content import utc_now
 from dalib.records.estimate import Calibration, OpenSet, Share
 from dalib.records.evaluation import Evaluation, MeasuredModel, Paired
 from dalib.records.folder import RunFolder, models_of
@@ -221,7 +221,7 @@ def measure(
         len(labels),
         models,
         tuple(labelled.classes),
-        datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        utc_now(),
         asked,
         paired or None,
         groups=None if together is None else len(set(together.tolist())),

@@ -8,7 +8,6 @@ afterwards, a file at a time; nothing of dalib's reads it where the models have 
 
 from __future__ import annotations
 
-import datetime
 import filecmp
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, get_args
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import locked, put_in_place
+from dalib.records.content import utc_now
 from dalib.records.folder import RunFolder
 from dalib.records.selection import ModelName, Selection
 
@@ -65,7 +65,7 @@ def keep(run: RunFolder | str | Path, model: str) -> Selection:
                 Setting("run", run.root),
                 ": another process trains in this folder or changes its selection; wait until it ends",
             )
-        selection = Selection(name, "user", when=_now())
+        selection = Selection(name, "user", when=utc_now())
         select(run, selection)
     return selection
 
@@ -76,7 +76,7 @@ def conclude(run: RunFolder, model: ModelName, by: SelectedBy) -> Selection:
     A choice that was made by hand before, as when a finished run is trained on, stays; so does a measurement of models
     that have not changed since.
     """
-    selection = Selection(model, by, when=_now())
+    selection = Selection(model, by, when=utc_now())
     before = _before(run)
     if before is not None and before.model in run.model_folders() and by != "user":
         same = _same_file(run.model / "model.safetensors", run.adapted.model / "model.safetensors")
@@ -124,7 +124,7 @@ def decided(selection: Selection, measured: Measurement, run: str) -> tuple[Sele
             f"The measurement disagrees with the choice of {selection.model}, which stays: the {better} model is "
             f"better. Measured: {words}. To change it: {change}"
         )
-    found = replace(selection, model=better, by="measurement", measured=measured, when=_now())
+    found = replace(selection, model=better, by="measurement", measured=measured, when=utc_now())
     said = "is now" if better != selection.model else "stays"
     return found, f"The {better} model {said} the selected model of this run. Measured: {words}"
 
@@ -197,7 +197,3 @@ def _copy(folder: Path, to: Path) -> None:
 
 def _same_file(one: Path, other: Path) -> bool:
     return one.is_file() and other.is_file() and (one.samefile(other) or filecmp.cmp(one, other, shallow=False))
-
-
-def _now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
