@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 import dalib
 from dalib.core.errors import UserError
 from dalib.records.several import SeveralFolder, SeveralTargets
+from dalib.run import setup
 from dalib.run.settings.config import TrainConfig
 from dalib.run.several import run_config
+from dalib.run.start.model_alone import open_in_place_of_source
 
 QUICK = {"steps": 4, "batch": 4, "data": {"size": 16}, "every": {"log": 2, "evaluate": 2, "checkpoint": 2}}
 
@@ -167,15 +169,22 @@ def test_a_model_alone_may_stand_in_for_the_source_of_several_targets(images, re
     assert [each.name for each in runs.targets.targets] == ["street", "night"]
 
 
-def test_a_target_that_a_model_predicts_as_one_class_is_left_out(images, resumed, tmp_path, capsys):
+def test_a_target_that_a_model_predicts_as_one_class_is_left_out(images, resumed, tmp_path, monkeypatch, capsys):
     model = resumed[0]["street"].export(tmp_path / "model", format="torch")
     weights = load_file(model / "model.safetensors")
     weights["head.bias"][0] += 1000
     save_file(weights, model / "model.safetensors")
     targets = {"street": images / "street", "night": images / "night"}
+    opened = []
+    monkeypatch.setattr(
+        setup,
+        "open_in_place_of_source",
+        lambda place, *more: opened.append(place) or open_in_place_of_source(place, *more),
+    )
     with pytest.raises(UserError, match=r"predicts dark for all of 16 images.*target night: target: the model.*go on"):
         dalib.adapt_each(kit=model, targets=targets, out=tmp_path / "runs", steps=4, batch=4)
     assert "target night is left out" in capsys.readouterr().err
+    assert opened == [str(model)], "once for all targets"
 
 
 def test_a_target_of_objects_is_announced_by_what_it_is(images, tmp_path, monkeypatch, capsys):

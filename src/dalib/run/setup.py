@@ -110,13 +110,14 @@ class Data:
     hints: Tensor | None = None
 
 
-def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> Setup:
+def prepare(config: TrainConfig, world: World, *, for_training: bool = True, kit: Kit | None = None) -> Setup:
     """Checks the settings and that the data are there, before anything is measured or read.
 
     Args:
         config: of the run.
         world: the processes that work together.
         for_training: whether all data have to be there; what needs the source alone looks for it itself.
+        kit: that of the configuration, where it is open already.
 
     Raises:
         UserError: settings out of their range, or that do not go together; see also :func:`check_data`.
@@ -124,7 +125,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True) -> 
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     backbones, hub = fetched(config.backbones, init=config.init is not None, world=world)
     config = config.with_backbones(backbones)
-    config, point = starting_point(config, device)
+    config, point = starting_point(config, device, kit)
     _check_values(config, point, world)
     config, network = _network(config, point)
     _check_network(config, point, network, world)

@@ -77,10 +77,13 @@ def train_several(config: TrainConfig, *, resume: bool = False, options: Options
     with joined() as world, ExitStack() as held:
         folder = SeveralFolder(Path(config.out) if config.out else world.from_first(lambda: _new_folder(config)))
         runs = {name: run_config(config, name, folder) for name in targets}
-        world.from_first(lambda: _begin(config, runs, folder, held, resume=resume))
+        kit = None
+        if not resume or not all(is_finished(folder.run(name)) for name in runs):
+            kit = open_kit_of(config, choose_device(config.device, local_rank=world.local_rank, processes=world.size))
+        world.from_first(lambda: _begin(config, runs, folder, held, kit, resume=resume))
         failed: dict[str, TrainingDivergedError | UserError] = {}
         for name, own in runs.items():
-            error = _train(name, own, folder, world, options)
+            error = _train(name, own, folder, kit, world, options)
             if error is not None:
                 failed[name] = error
             if world.first:
@@ -101,7 +104,7 @@ def run_config(config: TrainConfig, name: str, folder: SeveralFolder) -> TrainCo
 
 
 def _train(
-    name: str, config: TrainConfig, folder: SeveralFolder, world: World, options: Options
+    name: str, config: TrainConfig, folder: SeveralFolder, kit: Kit | None, world: World, options: Options
 ) -> TrainingDivergedError | UserError | None:
     """Trains the run of one target, or resumes it, unless it is finished; returns why it failed, if it did."""
     run = folder.run(name)
@@ -113,8 +116,9 @@ def _train(
     begun = run.config.is_file() and run.summary.is_file()
     if begun:
         config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in RESUMABLE})
+    sibling = world.from_first(lambda: _sibling(run, folder))
     try:
-        train(config, resume=begun, sibling=world.from_first(lambda: _sibling(run, folder)), **vars(options))
+        train(config, resume=begun, sibling=sibling, kit=kit, **vars(options))
     except TrainingDivergedError as error:
         _say(world, Message(f"target {name} diverged: ", *error.args))
         return error
@@ -199,7 +203,13 @@ def _of_those(failed: Mapping[str, TrainingDivergedError | UserError]) -> list[s
 
 
 def _begin(
-    config: TrainConfig, runs: Mapping[str, TrainConfig], folder: SeveralFolder, held: ExitStack, *, resume: bool
+    config: TrainConfig,
+    runs: Mapping[str, TrainConfig],
+    folder: SeveralFolder,
+    held: ExitStack,
+    kit: Kit | None,
+    *,
+    resume: bool,
 ) -> None:
     """Checks all targets before the first is trained, and makes the folder; or opens it to resume.
 
@@ -208,7 +218,6 @@ def _begin(
     """
     if not resume:
         require_targets_apart([each.one_target for each in runs.values()])
-        kit = open_kit_of(config, choose_device(config.device))
         for own in runs.values():
             _check_data(own, kit)
         _make_folder(config, runs, folder)

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
+    from dalib.run.start.kit import Kit
     from dalib.run.timing.pace import Pace
     from dalib.run.track import Tracker
 
@@ -84,6 +85,7 @@ def train(
     trackers: Sequence[Tracker] = (),
     since: float | None = None,
     sibling: RunFolder | None = None,
+    kit: Kit | None = None,
 ) -> RunFolder:
     """Trains as configured, and writes the run's folder: models, metrics, judgement, evaluation, report.
 
@@ -98,6 +100,7 @@ def train(
         since: when the run's time limit began, by ``time.monotonic``; now by default.
         sibling: run on the same source, whose source-only model is taken over (:mod:`dalib.run.sibling`) where nothing
             that it depends on differs.
+        kit: that of the configuration, where it is open already.
 
     Raises:
         UserError: bad input, before anything is written; or a disk that is full, or with ``cache='off'`` an image that
@@ -121,7 +124,7 @@ def train(
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
         context = _Context(
-            resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, sibling
+            resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, sibling, kit
         )
         with _remedies(run, world, requests, resume=resume):
             _train(config, run, context)
@@ -180,6 +183,7 @@ class _Context:
     tracking: Tracking
     since: float
     sibling: RunFolder | None
+    kit: Kit | None
     measured: tuple[TrainConfig, Pace] | None = None
 
 
@@ -187,7 +191,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     """Does the whole run: settings, data, trainings, judgement, measurement, report."""
     if not context.resume:
         _check_place(config, run, context.world)
-    setup = prepare(config, context.world)
+    setup = prepare(config, context.world, kit=context.kit)
     if context.resume and context.world.first:
         context.held.enter_context(claimed(run))
     if not context.resume:
