@@ -332,10 +332,12 @@ def test_each_of_several_targets_is_listed_once_and_a_model_in_place_of_the_sour
     assert run(["export", f"{folders}/run", "--format", "torch", "--out", f"{folders}/model"]) == 0
     listed = counted_calls("dalib.run.checks.listing_of", monkeypatch)
     opened = counted_calls("dalib.run.setup.open_in_place_of_source", monkeypatch)
-    told = printed(capsys, "--kit", f"{folders}/model", *both, "--batch", "4", "--steps", "1")
+    settings = ["--batch", "4", "--steps", "1", "--model.standardize", "true"]
+    told = printed(capsys, "--kit", f"{folders}/model", *both, *settings)
     assert sorted(listed) == sorted(both[1::2])
     assert opened == [f"{folders}/model"]
     assert told.count(f"kit {folders}/model: a model alone, 2 classes") == 1
+    assert told.count(f"note: --model.standardize is false, as in {folders}/model") == 1
     assert told.count("adapted: ") == 2
 
 

@@ -43,7 +43,7 @@ from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
-from dalib.run.setup import starting_point
+from dalib.run.setup import say_fitted, starting_point
 from dalib.run.start.data_check import LabelledSet, check_beside
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
@@ -128,7 +128,10 @@ def _check_one(
     kit, preprocessing = None, image_network.make_preprocessing(config)
     if config.kit is not None:
         opened = None if before is None else before.kit
-        config, (preprocessing, _, kit) = starting_point(config, choose_device(config.device), opened)
+        fitted, point = starting_point(config, choose_device(config.device), opened)
+        if before is None:
+            say_fitted(config, fitted, point)
+        config, preprocessing, kit = fitted, point.preprocessing, point.kit
     refused: UserError | None = None
     try:
         require_apart(config.sources if source else [], config.one_target if target else None)

@@ -125,9 +125,10 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True, kit
     device = choose_device(config.device, local_rank=world.local_rank, processes=world.size)
     backbones, hub = fetched(config.backbones, init=config.init is not None, world=world)
     config = config.with_backbones(backbones)
-    config, point = starting_point(config, device, kit)
-    _check_values(config, point, world)
-    config, network = _network(config, point)
+    fitted, point = starting_point(config, device, kit)
+    say_fitted(config, fitted, point)
+    _check_values(fitted, point, world)
+    config, network = _network(fitted, point)
     _check_network(config, point, network, world)
     request = replace(recipe.make_data_request(config), kit=point.kit)
     listings = _checked_listings(config, request, point.start, world) if for_training else None
@@ -179,6 +180,13 @@ def starting_point(
     if start is not None:
         config = image_network.fitted_to(config, start)
     return config, StartingPoint(preprocessing, start, kit)
+
+
+def say_fitted(asked: TrainConfig, fitted: TrainConfig, point: StartingPoint) -> None:
+    """Prints the setting that what a run starts from has changed, if it has."""
+    if point.start is not None and fitted.model.standardize != asked.model.standardize:
+        value = str(fitted.model.standardize).lower()
+        say(f"note: {Setting('model.standardize')} is {value}, as in {point.start.run}")
 
 
 def _check_values(config: TrainConfig, point: StartingPoint, world: World) -> None:

@@ -34,7 +34,6 @@ from dalib.augment.views import (
     warp_operations,
     weak_warp_operations,
 )
-from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.seeds import derive_seed
 from dalib.data.depth import LIMIT
@@ -198,9 +197,6 @@ def fitted_to(config: TrainConfig, start: Start) -> TrainConfig:
             "`), or ",
             Setting("features", 0),
         )
-    if start.standardize == config.model.standardize:
-        return config
-    say(f"note: {Setting('model.standardize')} is {str(start.standardize).lower()}, as in {start.run}")
     return replace(config, model=replace(config.model, standardize=start.standardize))
 
 
