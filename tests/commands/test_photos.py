@@ -130,7 +130,7 @@ def test_a_run_on_features_that_was_cut_off_goes_on_to_the_same_weights(trained,
 
 def faster_in_bfloat16(monkeypatch, gain):
     """As on a processor whose bfloat16 is so many times as fast."""
-    monkeypatch.setattr(setup, "gain_of_rounding", lambda network, preprocessing, folder=None: gain)
+    monkeypatch.setattr(setup, "gain_of_rounding", lambda *_: gain)
 
 
 @pytest.mark.parametrize(("gain", "precision"), [(2.0, "bfloat16"), (1.0, "float32")])

@@ -57,7 +57,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(trained, folders, tm
 
 @pytest.mark.parametrize(("gain", "precision"), [(1.6, "bfloat16"), (1.0, "float32")])
 def test_a_run_notes_the_precision_of_its_steps_and_keeps_it(gain, precision, folders, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(setup, "gain_of_rounded_steps", lambda network, preprocessing, batch, folder: gain)
+    monkeypatch.setattr(setup, "gain_of_rounded_steps", lambda *_: gain)
     where = ["--source", f"{folders}/source", "--target", f"{folders}/target", "--out", str(tmp_path / "run")]
     assert run(["train", *where, *QUICK, "--precision", "auto", "--device", "cpu"]) == 0
     told = "steps are computed in bfloat16, 1.6 times as fast as in float32 on this processor; --precision float32"
@@ -70,7 +70,7 @@ def test_a_run_notes_the_precision_of_its_steps_and_keeps_it(gain, precision, fo
         (folder.checkpoints / "step-000000004.pt").unlink()
         shutil.rmtree(folder.model)
     # as where the other one is faster
-    monkeypatch.setattr(setup, "gain_of_rounded_steps", lambda network, preprocessing, batch, folder: 2.6 - gain)
+    monkeypatch.setattr(setup, "gain_of_rounded_steps", lambda *_: 2.6 - gain)
     assert run(["train", "--resume", str(cut.root)]) == 0
     assert read_config(cut.config).precision == precision
     one, other = (load_file(each.model / "model.safetensors") for each in (found, cut))

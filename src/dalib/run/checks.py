@@ -41,7 +41,6 @@ from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.foreseen_kind import say_foreseen_kind, say_foreseen_of_kit
 from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
-from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.setup import say_fitted, starting_point
 from dalib.run.start.data_check import LabelledSet, check_beside
@@ -439,7 +438,8 @@ def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found
     own = replace(config, feature_precision="float32")  # that statistics are computed in
     device = choose_device(config.device)
     with tempfile.TemporaryDirectory() as folder:  # nothing is kept here
-        space = feature_space(own, preprocessing, max(2, found.classes), device, None, Path(folder))
+        network = image_network.make_network(own, preprocessing, max(2, found.classes))
+        space = image_network.make_feature_space(own, network, preprocessing, device, Path(folder))
         share = checked_share(
             "auto", space.network.backbone, features=config.features, trained_stages=config.model.trained_stages
         )

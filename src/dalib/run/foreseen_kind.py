@@ -18,12 +18,12 @@ from dalib.core.console import clock, say, say_result
 from dalib.core.errors import Message, Setting
 from dalib.engine.results import InMemory
 from dalib.run.classes.fewer import fewest_images
-from dalib.run.features.fastest import gain_of_rounding
+from dalib.run.features.fastest import precision_for
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.aligned import align
 from dalib.run.recipe.expected import can_be_told, decide_kind
 from dalib.run.recipe.run_models import RunModels
-from dalib.run.recipe.shared_inputs import FrozenBackbone, feature_space, training_inputs
+from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
 from dalib.run.recipe.task import Task, train_task
 from dalib.run.start.domains import open_domains
 from dalib.run.timing.pace import seconds_of_run
@@ -154,11 +154,10 @@ def _kind_of(
 ) -> TargetKind:
     """Trains and aligns the models on features that are kept in a folder, and asks them."""
     classes = len(domains.train.classes)
-    if config.feature_precision == "auto":
-        network = image_network.make_student(config, image_network.architecture_of(config, preprocessing), classes)
-        rounded = device.type == "cpu" and gain_of_rounding(network, preprocessing, folder) > 1
-        config = replace(config, feature_precision="bfloat16" if rounded else "float32")
-    frozen = FrozenBackbone(feature_space(config, preprocessing, classes, device, None, folder))
+    network = image_network.make_network(config, preprocessing, classes)
+    precision = precision_for(config.feature_precision, network, preprocessing, device, folder)
+    config = replace(config, feature_precision=precision)
+    frozen = FrozenBackbone(image_network.make_feature_space(config, network, preprocessing, device, folder))
     request = recipe.make_data_request(config)
     inputs = training_inputs(config, request, preprocessing, domains, device, frozen=frozen)
     training = dict(recipe.trainings(config))["source-only"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -21,8 +21,7 @@ from dalib.models.network import make_predictor
 from dalib.records.summary import Summary
 from dalib.run.classes.prior import check_prior, first_prior
 from dalib.run.classes.unknown import check_classes, check_names
-from dalib.run.features.fastest import features_folder, gain_of_rounding, precision_named
-from dalib.run.features.feature_space import Averaged, FeatureSpace
+from dalib.run.features.fastest import faster_precision, features_folder, gain_of_rounding
 from dalib.run.features.own_statistics import checked_share, with_own_statistics
 from dalib.run.kit_check import check_kit, require_whole
 from dalib.run.others.hints import check_hints, read_hints
@@ -40,7 +39,7 @@ from dalib.run.summary import summary_at_start
 from dalib.run.timing.time_limit import is_open, time_limit_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -48,6 +47,8 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.engine.distributed import World
     from dalib.models.classifier import ImageClassifier
+    from dalib.run.features.fastest import Precision
+    from dalib.run.features.feature_space import FeatureSpace
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import DataRequest, Listings
     from dalib.run.start.kit import Kit
@@ -134,7 +135,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True, kit
     listings = _checked_listings(config, request, point.start, world) if for_training else None
     config = _with_precision(config, network, point.preprocessing, device, world)
     undecided = config.model.domain_statistics == "auto"
-    space = _space(config, network, point.preprocessing, device) if undecided else None
+    space = image_network.make_feature_space(config, network, point.preprocessing, device) if undecided else None
     return Setup(config, request, point.preprocessing, device, point.start, world, hub, listings, space)
 
 
@@ -200,8 +201,8 @@ def _check_values(config: TrainConfig, point: StartingPoint, world: World) -> No
 
 def _network(config: TrainConfig, point: StartingPoint) -> tuple[TrainConfig, ImageClassifier]:
     """Makes the network once; returns the configuration with the share of each domain's statistics that it can have."""
-    architecture = image_network.image_inputs(config, point.preprocessing).architecture
-    network = image_network.make_student(config, architecture, point.classes)
+    image_network.make_views(config, point.preprocessing)  # refuses those that do not fit the images
+    network = image_network.make_network(config, point.preprocessing, point.classes)
     share = checked_share(
         config.model.domain_statistics,
         network.backbone,
@@ -234,32 +235,21 @@ def _with_precision(
     The run's folder notes what was chosen, so that a resumed run keeps it, also where the other is faster.
     """
 
-    def chosen(what: str, setting: str, gain: Callable[[], float]) -> Literal["float32", "bfloat16"]:
-        on_cpu = device.type == "cpu"
-        faster = on_cpu and world.from_first(lambda: _worth_rounding(what, setting, gain()))
-        return "bfloat16" if faster else "float32"
+    def of_features() -> Precision:
+        gain = gain_of_rounding(network, preprocessing, device, features_folder())
+        return _said_precision("features", "feature_precision", gain)
 
-    def of_features() -> float:
-        return gain_of_rounding(network, preprocessing, features_folder())
-
-    def of_steps() -> float:  # the few layers behind stored features stay in float32
-        if config.features:
-            return 1.0
-        return gain_of_rounded_steps(network, preprocessing, config.batch, features_folder())
+    def of_steps() -> Precision:
+        if config.features:  # the few layers behind stored features stay in float32
+            return "float32"
+        gain = gain_of_rounded_steps(network, preprocessing, device, config.batch, features_folder())
+        return _said_precision("steps", "precision", gain)
 
     if config.features and config.feature_precision == "auto":
-        config = replace(config, feature_precision=chosen("features", "feature_precision", of_features))
+        config = replace(config, feature_precision=world.from_first(of_features))
     if config.precision == "auto":
-        config = replace(config, precision=chosen("steps", "precision", of_steps))
+        config = replace(config, precision=world.from_first(of_steps))
     return config
-
-
-def _space(
-    config: TrainConfig, network: ImageClassifier, preprocessing: Preprocessing, device: torch.device
-) -> FeatureSpace:
-    averaged = Averaged.of(image_network.architecture_of(config, preprocessing))
-    precision = precision_named(config.feature_precision)
-    return FeatureSpace.of(network, preprocessing, features_folder(), device, averaged, precision)
 
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
@@ -273,14 +263,15 @@ def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | 
     return found[0] if found else None
 
 
-def _worth_rounding(what: str, setting: str, gain: float) -> bool:
-    """Returns whether bfloat16 is faster, and prints it if it is, with the setting that takes float32 all the same."""
-    if gain > 1:
+def _said_precision(what: str, setting: str, gain: float) -> Precision:
+    """Returns the faster precision; prints it where it rounds, with the setting that takes float32 all the same."""
+    precision = faster_precision(gain)
+    if precision == "bfloat16":
         say(
             f"{what} are computed in bfloat16, {gain:.1f} times as fast as in float32 on this processor; "
             f"{Setting(setting, 'float32')} avoids the rounding"
         )
-    return gain > 1
+    return precision
 
 
 def open_data(setup: Setup) -> tuple[Setup, Data]:

@@ -17,11 +17,14 @@ from dalib.run.features.fastest import (
     images_at_once,
     in_batches,
     kept_fastest,
+    precision_for,
     to_pooled,
 )
 
 PREPROCESSING = Preprocessing(size=40, channels=3, crop=32, mean=(0.5,) * 3, std=(0.25,) * 3)
+LARGE = replace(PREPROCESSING, size=112, crop=96)
 SHAPE = (8, 3, 32, 32)
+CPU = torch.device("cpu")
 
 
 @pytest.fixture
@@ -56,21 +59,32 @@ def test_the_gain_of_bfloat16_is_measured_once(network, monkeypatch, tmp_path):
         return 1.7
 
     monkeypatch.setattr(fastest, "gain_of_bfloat16", measured)
-    large = replace(PREPROCESSING, size=112, crop=96)
     for _ in range(2):
-        assert gain_of_rounding(network, large, tmp_path) == 1.7
+        assert gain_of_rounding(network, LARGE, CPU, tmp_path) == 1.7
     ((shape, kept),) = asked
     assert shape == (8, 3, 96, 96)
     quicker_is("fused", monkeypatch)
     assert kept(True).variant == "fused"
     assert len(json.loads((tmp_path / "fastest.json").read_text())) == 2  # which way it was, for features to come
-    assert gain_of_rounding(network, large) == 1.7  # measured anew without a folder
+    assert gain_of_rounding(network, LARGE, CPU) == 1.7  # measured anew without a folder
     assert len(asked) == 2
 
 
-def test_features_of_small_images_are_not_rounded(network, monkeypatch, tmp_path):
+@pytest.mark.parametrize(("preprocessing", "device"), [(PREPROCESSING, "cpu"), (LARGE, "cuda"), (LARGE, "mps")])
+def test_features_of_small_images_and_of_other_devices_are_not_rounded(
+    preprocessing, device, network, monkeypatch, tmp_path
+):
     monkeypatch.setattr(fastest, "gain_of_bfloat16", lambda *_: pytest.fail("measured"))
-    assert gain_of_rounding(network, PREPROCESSING, tmp_path) == 1.0
+    assert gain_of_rounding(network, preprocessing, torch.device(device), tmp_path) == 1.0
+    assert precision_for("auto", network, preprocessing, torch.device(device), tmp_path) == "float32"
+
+
+@pytest.mark.parametrize(("asked", "expected"), [("auto", "bfloat16"), ("float32", "float32"), ("bfloat16",) * 2])
+def test_auto_is_the_faster_precision_and_another_one_is_not_measured(asked, expected, network, monkeypatch):
+    measured = []
+    monkeypatch.setattr(fastest, "gain_of_bfloat16", lambda *_: measured.append(1) or 1.7)
+    assert precision_for(asked, network, LARGE, CPU) == expected
+    assert len(measured) == (asked == "auto")
 
 
 def test_what_another_run_notes_while_this_one_measures_stays(network, monkeypatch, tmp_path):
@@ -79,7 +93,7 @@ def test_what_another_run_notes_while_this_one_measures_stays(network, monkeypat
         return 1.7
 
     monkeypatch.setattr(fastest, "gain_of_bfloat16", measured)
-    gain_of_rounding(network, replace(PREPROCESSING, size=112, crop=96), tmp_path)
+    gain_of_rounding(network, LARGE, CPU, tmp_path)
     noted = json.loads((tmp_path / "fastest.json").read_text())
     assert noted.pop("of another") == 1.0
     assert list(noted.values()) == [1.7]

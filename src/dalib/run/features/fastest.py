@@ -77,23 +77,45 @@ def precision_named(setting: str) -> Precision:
     return "bfloat16" if setting == "bfloat16" else "float32"
 
 
+def precision_for(
+    asked: str, network: ImageClassifier, preprocessing: Preprocessing, device: torch.device, folder: Path | None = None
+) -> Precision:
+    """Returns the number type of features; for auto it is the faster one, of float32 where they take no time.
+
+    Args:
+        asked: auto, float32 or bfloat16.
+        network, preprocessing, device, folder: see :func:`gain_of_rounding`.
+    """
+    if asked != "auto":
+        return precision_named(asked)
+    return faster_precision(gain_of_rounding(network, preprocessing, device, folder))
+
+
+def faster_precision(gain: float) -> Precision:
+    """Returns bfloat16 where it is so many times as fast as float32 that rounding gains something."""
+    return "bfloat16" if gain > 1 else "float32"
+
+
 def to_pooled(network: ImageClassifier) -> nn.Module:
     """Returns the part of a classifier that is called fast: its backbone with the pooling behind it."""
     return torch.nn.Sequential(network.backbone, network.pool_layer)
 
 
-def gain_of_rounding(network: ImageClassifier, preprocessing: Preprocessing, folder: Path | None = None) -> float:
+def gain_of_rounding(
+    network: ImageClassifier, preprocessing: Preprocessing, device: torch.device, folder: Path | None = None
+) -> float:
     """Returns how many times as fast a CPU computes features in bfloat16; 1 where float32 is to be kept.
 
     Args:
-        network: its backbone is measured, on the CPU.
+        network: its backbone is measured.
         preprocessing: gives the size of its input; for images below 96 pixels, of which features take no time, it is 1.
+        device: where it computes; of another than a CPU nothing is measured, and it is 1.
         folder: where features are kept, and with them what was measured: once on a machine. None measures anew.
     """
-    size, cpu = preprocessing.input_size, torch.device("cpu")
-    if size < LARGE:
+    size = preprocessing.input_size
+    if device.type != "cpu" or size < LARGE:
         return 1.0
-    model, shape = to_pooled(network).eval(), (images_at_once(cpu), preprocessing.channels, size, size)
+    model, shape = to_pooled(network).eval(), (images_at_once(device), preprocessing.channels, size, size)
     if folder is None:
         return gain_of_bfloat16(model, shape)
 

@@ -18,8 +18,6 @@ from dalib.data.rows import Selected
 from dalib.data.sources import open_labelled
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
-from dalib.run.features.fastest import features_folder
-from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
 from dalib.run.recipe import image_network
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
 
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
+    from dalib.run.features.feature_space import FeatureSpace
 
 
 ENDINGS = (".npz", ".npy", ".safetensors", ".parquet")
@@ -176,9 +175,8 @@ class _BuiltInNetwork:
     def of(cls) -> _BuiltInNetwork:
         config = from_preset("photo-features", **PHOTOGRAPH_SETTINGS)
         preprocessing = image_network.make_preprocessing(config)
-        architecture = image_network.architecture_of(config, preprocessing)
-        network, device = image_network.make_student(config, architecture, 2), choose_device("auto")
-        space = FeatureSpace.of(network, preprocessing, features_folder(), device, Averaged.of(architecture))
+        network = image_network.make_network(config, preprocessing, 2)
+        space = image_network.make_feature_space(config, network, preprocessing, choose_device("auto"))
         return cls(space, preprocessing)
 
     def features(self, rows: Rows, chosen: Tensor, what: str) -> Tensor:

@@ -46,11 +46,14 @@ from dalib.models.joined import JoinedBackbone
 from dalib.models.network import BACKBONES, known_backbone, make_classifier
 from dalib.models.pretrained import PretrainedBackbone, pretrained_settings
 from dalib.models.weights import load_weights, weights_message
+from dalib.run.features.fastest import features_folder, precision_named
+from dalib.run.features.feature_space import Averaged, FeatureSpace
 from dalib.run.features.inputs import Inputs, Views
 from dalib.run.settings.backbones import JOINED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
     from dalib.core.errors import Part
     from dalib.core.types import Augment
@@ -363,6 +366,32 @@ def make_student(config: TrainConfig, architecture: Architecture, num_classes: i
             assert each.weights is not None
             load_weights(member, each.weights, order=each.weights_order)
     return student
+
+
+def make_network(config: TrainConfig, preprocessing: Preprocessing, num_classes: int) -> ImageClassifier:
+    """Makes the network of images, with the weights that seed and ``config.weights`` give."""
+    return make_student(config, architecture_of(config, preprocessing), num_classes)
+
+
+def make_feature_space(
+    config: TrainConfig,
+    network: ImageClassifier,
+    preprocessing: Preprocessing,
+    device: torch.device,
+    folder: Path | None = None,
+) -> FeatureSpace:
+    """Returns the features of a network's frozen backbone; nothing is computed yet.
+
+    Args:
+        config: the views that predictions are the mean over, and the precision; float32 where none was chosen.
+        network: of images.
+        preprocessing: how rows become its input.
+        device: where the backbone computes.
+        folder: where features are kept; None is the cache.
+    """
+    averaged, precision = Averaged.of(architecture_of(config, preprocessing)), precision_named(config.feature_precision)
+    folder = features_folder() if folder is None else folder
+    return FeatureSpace.of(network, preprocessing, folder, device, averaged, precision)
 
 
 def load_first(student: nn.Module, first: Mapping[str, Tensor]) -> None:

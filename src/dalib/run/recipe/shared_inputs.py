@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from dalib.augment.stored import Standardized, StoredView
 from dalib.engine.distributed import ALONE, World
 from dalib.run.features.domain_features import extract_part, to_features
-from dalib.run.features.fastest import features_folder, precision_named
-from dalib.run.features.feature_space import Averaged, FeatureSpace, standardization
+from dalib.run.features.feature_space import standardization
 from dalib.run.features.inputs import StandardizedViews
 from dalib.run.features.own_statistics import chosen_share
 from dalib.run.recipe import image_network, recipe
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.features.feature_space import FeatureSpace
     from dalib.run.features.inputs import Inputs
     from dalib.run.settings.config import TrainConfig
     from dalib.run.start.domains import DataRequest, Domains
@@ -199,13 +199,10 @@ def feature_space(
     Args:
         folder: where features are kept; None is the cache.
     """
-    architecture = image_network.architecture_of(config, preprocessing)
-    network = image_network.make_student(config, architecture, classes)
+    network = image_network.make_network(config, preprocessing, classes)
     if start is not None:  # one backbone for both trainings, that of the run's own model
         image_network.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    precision = precision_named(config.feature_precision)
-    folder = features_folder() if folder is None else folder
-    return FeatureSpace.of(network, preprocessing, folder, device, Averaged.of(architecture), precision)
+    return image_network.make_feature_space(config, network, preprocessing, device, folder)
 
 
 def with_chosen_share(

@@ -20,8 +20,8 @@ from dalib.engine.predict import predict_probabilities
 from dalib.models.inference import fast_inference
 from dalib.models.network import make_predictor
 from dalib.report.sheets import MAPPED, write_embedding
-from dalib.run.features.fastest import features_folder, gain_of_rounding, images_at_once, precision_named
-from dalib.run.features.feature_space import MOST_FOR_STATISTICS, Averaged, FeatureSpace
+from dalib.run.features.fastest import images_at_once, precision_for
+from dalib.run.features.feature_space import MOST_FOR_STATISTICS
 from dalib.run.features.inputs import feature_inputs
 from dalib.run.features.neutral_features import rows_seen, seconds_of_a_row
 from dalib.run.recipe import image_network, recipe
@@ -168,14 +168,10 @@ def _seconds_of_a_view(
     calls: list[tuple[Callable[[Tensor], Tensor], Augment]]
     batch = images_at_once(device)
     if keep:
-        precision = precision_named(config.feature_precision)
-        averaged = Averaged(config.model.averaged_views)
-        space = FeatureSpace.of(student, preprocessing, features_folder(), device, averaged, precision)
+        space = image_network.make_feature_space(config, student, preprocessing, device)
         calls = [(each.compute, each.own_view(view)) for each in space.parts] or [(space.compute, view)]
     else:
-        asked = config.feature_precision
-        measured = asked == "auto" and device.type == "cpu"
-        rounded = asked == "bfloat16" or (measured and gain_of_rounding(student, preprocessing) > 1)
+        rounded = precision_for(config.feature_precision, student, preprocessing, device) == "bfloat16"
         shape = (batch, preprocessing.channels, size, size)
         calls = [(fast_inference(student.backbone.to(device).eval(), shape, bfloat16=rounded), view)]
     generator, some = torch.Generator(device), pixels[:batch].to(device)
