@@ -13,10 +13,11 @@ from arguments import at_least_one
 
 from dalib.data.sources import open_labelled
 from dalib.engine.results import InMemory
+from dalib.run.features.own_statistics import chosen_share
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.aligned import align
 from dalib.run.recipe.run_models import RunModels
-from dalib.run.recipe.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
 from dalib.run.recipe.task import Task, train_task
 from dalib.run.settings.image_defaults import SHORT_NAMES
 from dalib.run.settings.presets import from_preset
@@ -71,9 +72,12 @@ def inputs_of(config: TrainConfig) -> tuple[TrainingInputs, Tensor]:
     """Returns the inputs of a run's trainings, and the labels of its target, which only measure."""
     preprocessing, request = image_network.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
-    config = with_chosen_share(config, preprocessing, domains, CPU)
-    shared = training_inputs(config, request, preprocessing, domains, CPU)
-    classes = list(shared.domains.train.classes)
+    classes, share = list(domains.train.classes), config.model.domain_statistics
+    network = image_network.make_network(config, preprocessing, len(classes))
+    space = image_network.make_feature_space(config, network, preprocessing, CPU)
+    frozen = FrozenBackbone(space, chosen_share(space, domains) if share == "auto" else share)
+    images = image_network.image_inputs(config, preprocessing)
+    shared = training_inputs(images, request, domains, CPU, frozen=frozen)
     assert isinstance(config.target, str), "one target"
     return shared, open_labelled(config.target, preprocessing, classes, root=config.root, cache="disk").labels.long()
 

@@ -206,7 +206,6 @@ CONFIGURED = {
     "run.recipe.image_network",
     "run.recipe.task",
     "run.recipe.recipe",
-    "run.recipe.shared_inputs",
 }
 """Modules of the room run that read the configuration: what makes it, and what makes the objects of a run from it."""
 CONFIGURED_ROOMS = {"run", "run.settings", "run.timing", "run.recipe"}

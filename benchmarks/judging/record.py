@@ -25,10 +25,11 @@ from dalib.engine.results import InMemory
 from dalib.engine.train import Observer
 from dalib.models.network import make_predictor
 from dalib.run.features.neutral_features import neutral_representation
+from dalib.run.features.own_statistics import chosen_share
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.aligned import align
 from dalib.run.recipe.run_models import RunModels
-from dalib.run.recipe.shared_inputs import training_inputs, with_chosen_share
+from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
 from dalib.run.recipe.task import Task, statistics_for, train_task
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed, from_preset
@@ -121,9 +122,17 @@ def opened(config: TrainConfig) -> tuple[TrainConfig, Domains, TrainingInputs]:
     preprocessing, request = image_network.make_preprocessing(config), recipe.make_data_request(config)
     domains = open_domains(request, preprocessing)
     steps = recipe.steps_for(config, len(domains.train.labels), len(domains.target.names))
-    device = torch.device("cpu")
-    config = with_chosen_share(replace(config, steps=steps, epochs=None), preprocessing, domains, device)
-    return config, domains, training_inputs(config, request, preprocessing, domains, device)
+    config, device, frozen = replace(config, steps=steps, epochs=None), torch.device("cpu"), None
+    if config.features:
+        network = image_network.make_network(config, preprocessing, len(domains.train.classes))
+        space, share = (
+            image_network.make_feature_space(config, network, preprocessing, device),
+            config.model.domain_statistics,
+        )
+        frozen = FrozenBackbone(space, chosen_share(space, domains) if share == "auto" else share)
+        config = image_network.with_share(config, frozen.share)
+    images = image_network.image_inputs(config, preprocessing)
+    return config, domains, training_inputs(images, request, domains, device, frozen=frozen)
 
 
 def record(case: Case, kind: str, root: Path, out: Path) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
 from dalib.records.metrics import read_metrics
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
-from dalib.run.recipe import recipe
+from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.run_models import RunModels
 from dalib.run.recipe.shared_inputs import training_inputs
 from dalib.run.settings.config import EveryConfig, TrainConfig
@@ -32,7 +32,8 @@ def made(few_digits, observed, tmp_path_factory):
     config = TrainConfig(steps=4, batch=16, out=str(out), every=EveryConfig(log=2, evaluate=4, checkpoint=4))
     config = replace(config, self_ensemble=replace(config.self_ensemble, threshold=0.05))
     setup, data = open_data(prepare(config, World()))
-    inputs = training_inputs(setup.config, setup.request, setup.preprocessing, data.domains, setup.device)
+    images = image_network.image_inputs(setup.config, setup.preprocessing)
+    inputs = training_inputs(images, setup.request, data.domains, setup.device)
 
     def observer(training):
         return Observer(on_line=lambda line: observed.append((training, line["step"])), progress=False)

@@ -36,9 +36,8 @@ from dalib.run.features.domain_features import features_of_source
 from dalib.run.features.neutral_features import neutral_source
 from dalib.run.finished.load import chosen_model, model_folder, open_model
 from dalib.run.recipe import image_network
-from dalib.run.recipe.shared_inputs import feature_space
 from dalib.run.settings.config_file import read_plain_config
-from dalib.run.setup import prepare
+from dalib.run.setup import frozen_space, prepare
 from dalib.run.start.domains import open_source_alone
 from dalib.run.start.kit import SourceOfKit, content_line, write_kit
 
@@ -176,7 +175,7 @@ def _features_of_frozen(setup: Setup, opened: SourceImages) -> tuple[Tensor, dic
     The statistics are of batch normalisation, and there are some only where the run's models have others.
     """
     assert opened.whole is not None
-    space = feature_space(setup.config, setup.preprocessing, len(opened.train.classes), setup.device, setup.start)
+    space = frozen_space(setup, len(opened.train.classes))
     share, norms = setup.config.model.domain_statistics, {}
     assert share != "auto"  # a run's configuration has what was chosen
     if share:

@@ -157,9 +157,11 @@ def _kind_of(
     network = image_network.make_network(config, preprocessing, classes)
     precision = precision_for(config.feature_precision, network, preprocessing, device, folder)
     config = replace(config, feature_precision=precision)
-    frozen = FrozenBackbone(image_network.make_feature_space(config, network, preprocessing, device, folder))
-    request = recipe.make_data_request(config)
-    inputs = training_inputs(config, request, preprocessing, domains, device, frozen=frozen)
+    share = config.model.domain_statistics
+    assert share != "auto"  # chosen before
+    space = image_network.make_feature_space(config, network, preprocessing, device, folder)
+    images, request = image_network.image_inputs(config, preprocessing), recipe.make_data_request(config)
+    inputs = training_inputs(images, request, domains, device, frozen=FrozenBackbone(space, share))
     training = dict(recipe.trainings(config))["source-only"]
     task = Task("source-only", training, inputs.domains, inputs.of("source-only")[0], InMemory())
     source_only = train_task(task, device)

@@ -13,7 +13,6 @@ from dalib.run.recipe.aligned import align
 from dalib.run.recipe.expected import can_be_told, decide_kind, fitted_to_fewer, fitted_to_known
 from dalib.run.recipe.from_kit import source_only_of, with_validation_of
 from dalib.run.recipe.run_models import RunModels
-from dalib.run.recipe.shared_inputs import student_of_stages
 from dalib.run.recipe.task import Task, statistics_for, train_task, trusted_hints
 
 if TYPE_CHECKING:
@@ -153,7 +152,7 @@ class ModelsInFolder:
             on_maps.domains,
             stored,
             self._results(self.run, whole),
-            student=lambda: stages.student(student_of_stages(config, stages), standardized),
+            student=lambda: stages.student(recipe.student_of_stages(config, stages), standardized),
             weights=frozen.model.state_dict(),
             statistics=statistics_for(on_maps, stored.plain, recomputed=own.statistics == "recomputed"),
             expected=inputs.expected,

@@ -92,6 +92,14 @@ class Setup:
         return summary if self.hub is None else self.hub.recorded(summary)
 
 
+def frozen_space(setup: Setup, num_classes: int) -> FeatureSpace:
+    """Returns the features of the run's frozen backbone, with the weights that its own model starts from."""
+    network = image_network.make_network(setup.config, setup.preprocessing, num_classes)
+    if setup.start is not None:  # one backbone for both trainings
+        image_network.load_first(network, setup.start.weights_for(recipe.name_of_training(setup.config)))
+    return image_network.make_feature_space(setup.config, network, setup.preprocessing, setup.device)
+
+
 @dataclass(frozen=True)
 class Data:
     """The opened data of a run.

@@ -36,7 +36,7 @@ from dalib.records.summary import Summary
 from dalib.report.page import write_report
 from dalib.run.classes.unknown import write_rules
 from dalib.run.features.neutral_features import neutral_beside, neutral_representation
-from dalib.run.features.own_statistics import choice_for_files
+from dalib.run.features.own_statistics import choice_for_files, chosen_share
 from dalib.run.finished.label_estimates import judge_held_out
 from dalib.run.finished.measure import decide, measure, measurement_of, slug
 from dalib.run.finished.select import conclude
@@ -45,12 +45,13 @@ from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.others.hints import hints_record
 from dalib.run.place import begin_folder, check_place, resume_call, resume_folder
 from dalib.run.recipe import image_network, recipe
-from dalib.run.recipe.shared_inputs import announce_stages, frozen_backbone, training_inputs, with_chosen_share
+from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
+from dalib.run.recipe.stages import LastStages
 from dalib.run.resume import claimed
 from dalib.run.settings.config import recorded_settings
 from dalib.run.settings.config_file import write_config
 from dalib.run.settings.presets import check_applied
-from dalib.run.setup import first_summary, open_data, prepare, say_data
+from dalib.run.setup import first_summary, frozen_space, open_data, prepare, say_data
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_of_model, timed
 from dalib.run.timing.length import KnownBefore, say_length
@@ -67,7 +68,7 @@ if TYPE_CHECKING:
     from dalib.records.judgement import Judgement
     from dalib.records.summary import SummarizedModel
     from dalib.run.recipe.run_models import RunModels
-    from dalib.run.recipe.shared_inputs import FrozenBackbone, TrainingInputs
+    from dalib.run.recipe.shared_inputs import TrainingInputs
     from dalib.run.settings.config import TrainConfig
     from dalib.run.setup import Data, Setup
     from dalib.run.start.domains import Domains
@@ -253,9 +254,11 @@ def _say_length(setup: Setup, context: _Context) -> None:
 
 def _with_share(setup: Setup, data: Data) -> Setup:
     """Returns the setup with the share that the images choose; the folder notes it, and resuming chooses nothing."""
-    config = with_chosen_share(
-        setup.config, setup.preprocessing, data.domains, setup.device, space=setup.space, world=setup.world
-    )
+    if setup.space is None:
+        return setup
+    with setup.world.in_turn():
+        share = chosen_share(setup.space, data.domains)
+    config = image_network.with_share(setup.config, setup.world.from_first(lambda: share))
     return replace(setup, config=config, space=None)
 
 
@@ -333,10 +336,15 @@ def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:
     config = setup.config
     if not config.features:
         return None
-    frozen = frozen_backbone(config, setup.request, setup.preprocessing, data.domains, setup.device, setup.start)
-    if (stages := frozen.stages) is not None:
-        setup.world.from_first(lambda: announce_stages(config, stages, measured=setup.world.size == 1))
-    return frozen
+    space, share = frozen_space(setup, len(data.domains.train.classes)), config.model.domain_statistics
+    assert share != "auto"  # chosen before
+    if not (count := config.model.trained_stages):
+        return FrozenBackbone(space, share)
+    images = image_network.image_inputs(config, setup.preprocessing)
+    stages = LastStages.of(count, space, data.domains, images, setup.request)
+    alone = setup.world.size == 1  # one of several processes can take no step
+    setup.world.from_first(lambda: stages.announce(recipe.make_training_of_stages(config, stages) if alone else None))
+    return FrozenBackbone(space, share, stages)
 
 
 def _training_inputs(
@@ -347,9 +355,8 @@ def _training_inputs(
     if setup.config.time_limit is not None:
         enough = (lambda _: False) if limit is None else limit.enough  # resumed: their number is settled
     inputs = training_inputs(
-        setup.config,
+        image_network.image_inputs(setup.config, setup.preprocessing),
         setup.request,
-        setup.preprocessing,
         data.domains,
         setup.device,
         frozen=frozen,

@@ -23,7 +23,8 @@ def made():
         config = changed(config, setting.split("."), value, setting)
     preprocessing = image_network.make_preprocessing(config)
     request = recipe.make_data_request(config)
-    inputs = training_inputs(config, request, preprocessing, open_domains(request, preprocessing), CPU)
+    images = image_network.image_inputs(config, preprocessing)
+    inputs = training_inputs(images, request, open_domains(request, preprocessing), CPU)
     name, training = recipe.trainings(config)[0]
     model = train_task(Task(name, training, inputs.domains, inputs.of(name)[0], InMemory()), CPU)
     return RunModels({name: model}), inputs

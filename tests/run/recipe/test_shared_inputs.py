@@ -8,16 +8,10 @@ from safetensors.torch import save_file
 
 from dalib.models.network import make_predictor
 from dalib.models.pretrained import PretrainedBackbone
-from dalib.run.features import own_statistics
 from dalib.run.features.feature_space import standardization
 from dalib.run.recipe import image_network, recipe
-from dalib.run.recipe.shared_inputs import (
-    announce_stages,
-    feature_space,
-    frozen_backbone,
-    training_inputs,
-    with_chosen_share,
-)
+from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
+from dalib.run.recipe.stages import LastStages
 from dalib.run.settings.presets import from_preset
 from dalib.run.start.domains import open_domains
 from shaded_images import write_shades
@@ -40,12 +34,19 @@ def config(tmp_path_factory):
 
 def opened(config):
     request, preprocessing = recipe.make_data_request(config), image_network.make_preprocessing(config)
-    return request, preprocessing, open_domains(request, preprocessing)
+    images = image_network.image_inputs(config, preprocessing)
+    return request, preprocessing, images, open_domains(request, preprocessing)
+
+
+def space_of(config, preprocessing):
+    network = image_network.make_network(config, preprocessing, 2)
+    return image_network.make_feature_space(config, network, preprocessing, CPU)
 
 
 def test_features_are_standardised_by_the_domain_that_they_are_of(config):
-    request, preprocessing, domains = opened(config)
-    inputs = training_inputs(config, request, preprocessing, domains, CPU)
+    request, preprocessing, images, domains = opened(config)
+    frozen = FrozenBackbone(space_of(config, preprocessing))
+    inputs = training_inputs(images, request, domains, CPU, frozen=frozen)
     found, seen = inputs.standardized, inputs.domains
     for each, rows in ((found.source, seen.train), (found.target, seen.target)):
         assert torch.equal(each.mean, standardization(rows.images, CPU).mean)
@@ -64,8 +65,8 @@ def test_features_are_standardised_by_the_domain_that_they_are_of(config):
 
 def test_images_reach_a_network_that_is_trained_whole_as_they_are(config):
     own = replace(config, features=0, model=replace(config.model, standardize=False))
-    request, preprocessing, domains = opened(own)
-    inputs = training_inputs(own, request, preprocessing, domains, CPU)
+    request, _, images, domains = opened(own)
+    inputs = training_inputs(images, request, domains, CPU)
     assert inputs.domains is domains
     assert inputs.space is inputs.standardized is inputs.stages is None
     network = image_network.make_student(own, inputs.images.architecture, 2)
@@ -73,40 +74,10 @@ def test_images_reach_a_network_that_is_trained_whole_as_they_are(config):
 
 
 @pytest.mark.parametrize("count", [0, 2])
-def test_trainings_take_the_backbone_that_is_there(config, count, capsys):
-    own = replace(config, model=replace(config.model, trained_stages=count))
-    request, preprocessing, domains = opened(own)
-    frozen = frozen_backbone(own, request, preprocessing, domains, CPU)
-    if count:
-        announce_stages(own, frozen.stages)
-        told = capsys.readouterr().out
-        assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in told
-        assert "as measured on this machine" in told
-    inputs = training_inputs(own, request, preprocessing, domains, CPU, frozen=frozen)
-    assert inputs.space is frozen.space
-    assert inputs.stages is frozen.stages
-    assert (frozen.stages is None) == (count == 0)
-
-
-def test_several_processes_are_told_of_the_stages_without_a_step(config, capsys, monkeypatch):
-    own = replace(config, model=replace(config.model, trained_stages=2))
-    request, preprocessing, domains = opened(own)
-    frozen = frozen_backbone(own, request, preprocessing, domains, CPU)
-    step = "dalib.run.recipe.stages.train_step"
-    monkeypatch.setattr(step, lambda *given: pytest.fail("the other processes would not take it"))
-    announce_stages(own, frozen.stages, measured=False)
-    told = capsys.readouterr().out
-    assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in told
-    assert "as measured" not in told
-
-
-@pytest.mark.parametrize(("bound", "share"), [(0.0, "joined"), (float("inf"), 0.0)])
-def test_images_choose_by_a_space_that_is_there_or_by_one_of_their_own(config, bound, share, monkeypatch):
-    monkeypatch.setattr(own_statistics, "FAR", bound)
-    auto = image_network.with_share(config, "auto")
-    _, preprocessing, domains = opened(auto)
-    space = feature_space(auto, preprocessing, 2, CPU, None)
-    for given in (None, space):
-        chosen = with_chosen_share(auto, preprocessing, domains, CPU, space=given)
-        assert chosen.model.domain_statistics == share
-    assert with_chosen_share(config, preprocessing, domains, CPU) is config
+def test_trainings_take_the_backbone_that_is_there(config, count):
+    request, preprocessing, images, domains = opened(config)
+    space = space_of(config, preprocessing)
+    stages = LastStages.of(count, space, domains, images, request) if count else None
+    inputs = training_inputs(images, request, domains, CPU, frozen=FrozenBackbone(space, stages=stages))
+    assert inputs.space is space
+    assert inputs.stages is stages

@@ -16,7 +16,10 @@ import dalib
 from dalib.core.errors import UserError
 from dalib.models.network import load_model
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.run.recipe import image_network, recipe
+from dalib.run.recipe.stages import LastStages
 from dalib.run.settings.presets import from_preset
+from dalib.run.start.domains import open_domains
 from dalib.run.train import train
 from shaded_images import write_shades
 
@@ -186,3 +189,24 @@ def test_a_network_that_cannot_be_split_is_refused(place: Path, tmp_path: Path) 
         UserError, match=r"model.trained_stages=2: test_vit does not call its layers one after the other"
     ):
         train(configured(place, out=str(tmp_path / "run"), backbone="test_vit", weights=weights))
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_what_the_stages_take_is_printed_with_its_time_where_a_step_is_measured(
+    measured: bool, place: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(place)
+    request, preprocessing = recipe.make_data_request(config), image_network.make_preprocessing(config)
+    network, images = (
+        image_network.make_network(config, preprocessing, 2),
+        image_network.image_inputs(config, preprocessing),
+    )
+    space = image_network.make_feature_space(config, network, preprocessing, torch.device("cpu"))
+    stages = LastStages.of(2, space, open_domains(request, preprocessing), images, request)
+    if not measured:
+        message = "one of several processes alone can take no step"
+        monkeypatch.setattr("dalib.run.recipe.stages.train_step", lambda *given: pytest.fail(message))
+    stages.announce(recipe.make_training_of_stages(config, stages) if measured else None)
+    told = capsys.readouterr().out
+    assert "the last 2 of 6 stages of test_efficientnet are trained after the head" in told
+    assert ("as measured on this machine" in told) == measured

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
     from dalib.run.features.inputs import Inputs
+    from dalib.run.recipe.stages import LastStages
     from dalib.run.settings.config import OptimizerConfig, TrainConfig
     from dalib.run.start.domains import Domains
 
@@ -192,6 +193,20 @@ def make_training(
         accumulate=config.accumulate,
         scaler=GradScaler(device.type, enabled=config.precision == "float16"),
     )
+
+
+def make_training_of_stages(config: TrainConfig, stages: LastStages) -> Training:
+    """Makes the training of a backbone's last stages, on random maps: to measure one of its steps."""
+    own = of_stages(config)
+    assert own.steps is not None
+    initial = Initial(student=stages.student(student_of_stages(config, stages), None))
+    random, device = stages.random_maps(2 * own.batch), stages.maps.device
+    return make_training(own, stages.stored(), *random, device, steps=own.steps, initial=initial)
+
+
+def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
+    """Makes the classifier of stored features that ``LastStages.student`` puts the stages in front of."""
+    return make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
 
 
 def make_evaluator(data: Domains, inputs: Inputs, device: torch.device) -> Evaluator:

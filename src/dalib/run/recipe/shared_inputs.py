@@ -10,26 +10,20 @@ from dalib.engine.distributed import ALONE, World
 from dalib.run.features.domain_features import extract_part, to_features
 from dalib.run.features.feature_space import standardization
 from dalib.run.features.inputs import StandardizedViews
-from dalib.run.features.own_statistics import chosen_share
-from dalib.run.recipe import image_network, recipe
-from dalib.run.recipe.stages import LastStages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     import torch
     from torch import Tensor, nn
 
-    from dalib.data.preprocessing import Preprocessing
-    from dalib.models.classifier import ImageClassifier
     from dalib.run.classes.fewer import ExpectedClasses
     from dalib.run.classes.unknown import ExpectedKnown
     from dalib.run.features.feature_space import FeatureSpace
     from dalib.run.features.inputs import Inputs
-    from dalib.run.settings.config import TrainConfig
+    from dalib.run.recipe.stages import LastStages
+    from dalib.run.settings.backbones import Share
     from dalib.run.start.domains import DataRequest, Domains
-    from dalib.run.start.initial_weights import Start
     from dalib.run.start.kit import Kit
 
 
@@ -79,42 +73,18 @@ class FrozenBackbone:
 
     Attributes:
         space: its features.
+        share: of each domain's own batch-normalisation statistics in it, beside the pretrained ones.
         stages: its last stages, if they are trained after the head.
     """
 
     space: FeatureSpace
+    share: Share = 0.0
     stages: LastStages | None = None
 
 
-def frozen_backbone(
-    config: TrainConfig,
-    request: DataRequest,
-    preprocessing: Preprocessing,
-    domains: Domains,
-    device: torch.device,
-    start: Start | None = None,
-) -> FrozenBackbone:
-    """Returns the backbone of a configuration with features; nothing is computed yet.
-
-    Args:
-        config: backbone and weights.
-        request: the domains' names, and how many views.
-        preprocessing: how rows become the input of a network.
-        domains: images.
-        device: where networks compute.
-        start: the models that the run starts from, if it does.
-    """
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, start)
-    if not (count := config.model.trained_stages):
-        return FrozenBackbone(space)
-    inputs = image_network.image_inputs(config, preprocessing)
-    return FrozenBackbone(space, LastStages.of(count, space, domains, inputs, request))
-
-
 def training_inputs(
-    config: TrainConfig,
+    images: Inputs,
     request: DataRequest,
-    preprocessing: Preprocessing,
     domains: Domains,
     device: torch.device,
     *,
@@ -122,28 +92,22 @@ def training_inputs(
     world: World = ALONE,
     enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
-    """Returns what the configuration trains on; features that are not kept are computed, by all processes of a machine.
+    """Returns what a run trains on; features that are not kept are computed, by all processes of a machine.
 
     Args:
-        config: backbone, weights and views.
+        images: how images reach a network.
         request: the domains' names, and how many views.
-        preprocessing: how rows become the input of a network.
         domains: images.
         device: where networks compute.
-        frozen: the backbone whose features are trained on; it is made if none is given.
+        frozen: the backbone whose features are trained on; None trains the whole network on images.
         world: the processes that train together.
         enough: called before each view, see ``dalib.run.features.domain_features.to_features``.
     """
-    inputs = image_network.image_inputs(config, preprocessing)
-    if not config.features:
-        if domains.drawn is not None:
-            domains, inputs = _at_the_head(domains, inputs)
-        return TrainingInputs(domains, inputs, device)
     if frozen is None:
-        frozen = frozen_backbone(config, request, preprocessing, domains, device)
-    space = frozen.space
-    share = config.model.domain_statistics
-    assert share != "auto"  # chosen before
+        if domains.drawn is not None:
+            domains, images = _at_the_head(domains, images)
+        return TrainingInputs(domains, images, device)
+    space, share = frozen.space, frozen.share
     if share:
         with world.in_turn():
             whole = None if domains.whole is None else domains.whole.images
@@ -152,11 +116,11 @@ def training_inputs(
     if among > 1 and enough is None:  # else views are computed while there is time
         with world.in_turn():
             space.prepare()
-        extract_part(space.for_process(number, among), domains, inputs, request)
+        extract_part(space.for_process(number, among), domains, images, request)
     with world.in_turn():
-        of_features = to_features(space, domains, inputs, request, enough)
+        of_features = to_features(space, domains, images, request, enough)
     standardized = _standardized(of_features, request.kit, device) if space.network.standardize else None
-    return TrainingInputs(of_features, inputs, device, space, standardized, stages=frozen.stages)
+    return TrainingInputs(of_features, images, device, space, standardized, stages=frozen.stages)
 
 
 def _standardized(domains: Domains, kit: Kit | None, device: torch.device) -> StandardizedViews:
@@ -184,73 +148,3 @@ def _at_the_head(domains: Domains, inputs: Inputs) -> tuple[Domains, Inputs]:
             views=replace(inputs.views, source=StoredView()),
         ),
     )
-
-
-def feature_space(
-    config: TrainConfig,
-    preprocessing: Preprocessing,
-    classes: int,
-    device: torch.device,
-    start: Start | None,
-    folder: Path | None = None,
-) -> FeatureSpace:
-    """Returns the features of the configuration's frozen backbone, with the weights that it starts from.
-
-    Args:
-        folder: where features are kept; None is the cache.
-    """
-    network = image_network.make_network(config, preprocessing, classes)
-    if start is not None:  # one backbone for both trainings, that of the run's own model
-        image_network.load_first(network, start.weights_for(recipe.name_of_training(config)))
-    return image_network.make_feature_space(config, network, preprocessing, device, folder)
-
-
-def with_chosen_share(
-    config: TrainConfig,
-    preprocessing: Preprocessing,
-    domains: Domains,
-    device: torch.device,
-    *,
-    space: FeatureSpace | None = None,
-    world: World = ALONE,
-) -> TrainConfig:
-    """Returns the configuration with the share of the domains' statistics that images choose, if they are to.
-
-    Args:
-        config: backbone and weights.
-        preprocessing: how rows become the input of a network.
-        domains: images.
-        device: where the backbone computes.
-        space: its features, where they are at hand: a backbone takes a second to make.
-        world: the processes that train together.
-    """
-    if config.model.domain_statistics != "auto":
-        return config
-    space = feature_space(config, preprocessing, len(domains.train.classes), device, None) if space is None else space
-    with world.in_turn():
-        share = chosen_share(space, domains)
-    return image_network.with_share(config, world.from_first(lambda: share))
-
-
-def announce_stages(config: TrainConfig, stages: LastStages, *, measured: bool = True) -> None:
-    """Prints what the training of the backbone's last stages takes, before anything is computed.
-
-    Args:
-        measured: whether a step is taken to measure the time; one of several processes alone can take none.
-
-    Raises:
-        UserError: the disk has not the room for the maps.
-    """
-    if not measured:
-        stages.announce(None)
-        return
-    own = recipe.of_stages(config)
-    assert own.steps is not None
-    initial = recipe.Initial(student=stages.student(student_of_stages(config, stages), None))
-    random, device = stages.random_maps(2 * own.batch), stages.maps.device
-    stages.announce(recipe.make_training(own, stages.stored(), *random, device, steps=own.steps, initial=initial))
-
-
-def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifier:
-    """Returns the classifier of stored features that ``LastStages.student`` puts the stages in front of."""
-    return image_network.make_student(config, stages.stored().architecture, len(stages.domains.train.classes))
