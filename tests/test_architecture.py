@@ -202,7 +202,6 @@ CONFIGURED = {
     "run.timing.pace",
     "run.timing.time_limit",
     "run.train",
-    "run.recipe.methods",
     "run.recipe.image_network",
     "run.recipe.task",
     "run.recipe.recipe",

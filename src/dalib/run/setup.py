@@ -26,7 +26,6 @@ from dalib.run.features.own_statistics import checked_share, with_own_statistics
 from dalib.run.kit_check import check_kit, require_whole
 from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
-from dalib.run.recipe.methods import make_method
 from dalib.run.recipe.step_precision import gain_of_rounded_steps
 from dalib.run.resume import contents_of
 from dalib.run.settings.config import recorded_settings
@@ -229,7 +228,7 @@ def _check_network(config: TrainConfig, point: StartingPoint, network: ImageClas
     if point.kit is not None:
         require_whole(point.kit, network)
     make_predictor(network, image_network.architecture_of(config, point.preprocessing))
-    make_method(config, network, point.classes)
+    recipe.make_method(config, network, point.classes)
     check_hints(config.hints, config.method, config.classes)
     recipe.make_optimizer(config.optimizer, network)
     check_stages(config, world, network)

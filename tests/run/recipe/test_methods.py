@@ -1,4 +1,4 @@
-"""The method of a configuration: built with its settings, and refused with the argument's name."""
+"""The method of a run: built with its settings, and refused with the argument's name."""
 
 from dataclasses import replace
 
@@ -7,7 +7,7 @@ import torch
 
 from dalib.adaptation.methods import method_class
 from dalib.core.errors import UserError
-from dalib.run.recipe.methods import make_method
+from dalib.run.recipe.recipe import make_method
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import changed
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.amp import GradScaler
 
 from dalib.adaptation.hints import TrustedHints, WithHints
+from dalib.adaptation.inputs import MethodInputs
 from dalib.adaptation.methods import SOURCE_ONLY, adapts, group_of, method_class
 from dalib.adaptation.outside import UnknownApart
 from dalib.core.devices import memory_format
@@ -34,7 +35,7 @@ from dalib.judge.selection import trusted_correlation
 from dalib.models.network import make_predictor
 from dalib.run.classes.prior import KINDS, scores_and_prior
 from dalib.run.recipe.image_network import load_first, make_student, ranges_given, with_synchronized_norms
-from dalib.run.recipe.methods import make_method
+from dalib.run.recipe.methods import build_method
 from dalib.run.start.domains import DataRequest
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 
     from torch.optim import Optimizer
 
+    from dalib.core.types import Method
     from dalib.data.domain_images import LabelledImages, UnlabelledImages
     from dalib.engine.train import Statistics
     from dalib.judge.evidence import Confidence, Evidence
@@ -66,6 +68,8 @@ PRECISIONS: dict[str, torch.dtype | None] = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+
+COMPILE_MODES: dict[str, str | None] = {"none": None, "default": "default", "cuda-graphs": "reduce-overhead"}
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -101,6 +105,31 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         download=config.download,
         cache=config.cache,
     )
+
+
+def make_method(
+    config: TrainConfig, student: nn.Module, num_classes: int, prior: Tensor | None = None, *, steps: int | None = None
+) -> Method:
+    """Makes the method around a student.
+
+    Args:
+        prior: (C,) class shares of the target; None is uniform.
+        steps: number of steps of the training, with which some weights rise; None if it is unknown and does not matter.
+
+    Raises:
+        UserError: a setting out of its range, or that the method does not have.
+    """
+    inputs = MethodInputs(
+        student,
+        num_classes,
+        steps or 1,
+        prior=prior,
+        label_smoothing=config.optimizer.label_smoothing,
+        compile_mode=COMPILE_MODES[config.compile],
+        stored_views=config.features,
+    )
+    settings, masking = getattr(config, group_of(config.method), None), config.masked_consistency
+    return build_method(config.method, settings, inputs, expected_shares=config.prior, masking=masking)
 
 
 def make_optimizer(config: OptimizerConfig, student: ImageClassifier) -> Optimizer:
