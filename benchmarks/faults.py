@@ -36,7 +36,7 @@ import dalib.engine.checkpoint
 import dalib.models.saved
 import dalib.report.page
 import dalib.run.judge
-import dalib.run.timing.length
+import dalib.run.length
 import dalib.run.train
 from dalib.commands.main import run as dalib_run
 from dalib.commands.parser import make_parser
@@ -332,7 +332,7 @@ def main() -> None:
     Image.init()
     make_parser(["train"])
     gc.freeze()  # what the forks share is not theirs to look through
-    dalib.run.timing.length.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
+    dalib.run.length.SHORT = 1000  # steps: to measure how long a run takes would take longer than these runs
     rows, survived_all = [], True
     with tempfile.TemporaryDirectory(prefix="dalib-faults-") as folder:
         os.environ["DALIB_CACHE"] = f"{folder}/cache"

@@ -198,7 +198,6 @@ CONFIGURED = {
     "run.settings_check",
     "run.setup",
     "run.several",
-    "run.timing.length",
     "run.timing.pace",
     "run.timing.time_limit",
     "run.train",

@@ -17,12 +17,12 @@ from dalib.models.network import load_classifier
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.records.folder import RunFolder
 from dalib.run import checks as checking
+from dalib.run import length
 from dalib.run import train as training
 from dalib.run.features import feature_space, own_statistics
 from dalib.run.start.initial_weights import Start
 from dalib.run.start.kit import MISSING_OF_MODEL
 from dalib.run.start.model_alone import open_in_place_of_source
-from dalib.run.timing import length
 from dalib.run.timing.pace import Pace
 from noisy_photos import (
     assert_images_are_predicted_as_features_were,
@@ -310,7 +310,9 @@ def test_the_first_line_counts_what_auto_will_choose_and_the_distance_is_compute
     foreseen, computed = [], []
     mixed = feature_space.mixed_statistics
     monkeypatch.setattr(feature_space, "mixed_statistics", lambda *given: (computed.append(given[2]), mixed(*given))[1])
-    monkeypatch.setattr(training, "say_length", lambda config, *more: foreseen.append(config.model.domain_statistics))
+    monkeypatch.setattr(
+        training, "say_length", lambda setup, *more: foreseen.append(setup.config.model.domain_statistics)
+    )
     out = tmp_path / "run"
     assert run(arguments(photos, out, "--baseline", "false", "--model.domain_statistics", "auto")) == 0
     assert foreseen == [read_config(out / "config.yaml").model.domain_statistics] == [share]

@@ -10,9 +10,9 @@ from brief_pace import measure_briefly
 from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
+from dalib.run import length
 from dalib.run.features import neutral_features
 from dalib.run.settings.config import EveryConfig, TrainConfig
-from dalib.run.timing import length
 from dalib.run.timing.pace import Pace
 
 drawn = cache(render_digits)
@@ -98,5 +98,5 @@ def slow_machine(monkeypatch):
         return Pace({"source-only": 0.4, "adapted": 0.4}, 0.0, 0.0, 0.0)
 
     monkeypatch.setattr("dalib.run.timing.time_limit.measure_pace", measure)
-    monkeypatch.setattr("dalib.run.timing.length.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.length.measure_pace", measure)
     return measured

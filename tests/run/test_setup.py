@@ -1,6 +1,7 @@
 """What a run checks before it trains."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,10 +10,10 @@ import pytest
 from dalib.core.errors import UserError
 from dalib.data.sources import listing_of
 from dalib.engine.distributed import World
+from dalib.run import length
+from dalib.run.length import say_length
 from dalib.run.setup import first_summary, open_data, prepare, say_data
 from dalib.run.start import domains
-from dalib.run.timing import length
-from dalib.run.timing.length import KnownBefore, say_length
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_each_folder_is_listed_once(config, monkeypatch):
     for module in (domains, length):
         monkeypatch.setattr(module, "listing_of", counted)
     setup = prepare(config, World())
-    say_length(setup.config, KnownBefore(setup.preprocessing, setup.device, 1, setup.listings))
+    say_length(setup, time.monotonic())
     setup, data = open_data(setup)
     assert listed == ["source", "target"]
     assert len(data.domains.target.names) == 10
@@ -56,7 +57,7 @@ def test_each_folder_is_listed_once(config, monkeypatch):
 
 
 def test_data_are_refused_before_the_pace_is_measured(config, images, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dalib.run.timing.length.measure_pace", pytest.fail)
+    monkeypatch.setattr("dalib.run.length.measure_pace", pytest.fail)
     lone = tmp_path / "lone"
     lone.mkdir()
     (lone / "dark").symlink_to(images / "source" / "dark")

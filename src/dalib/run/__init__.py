@@ -4,7 +4,8 @@ To read a run as a story, begin with ``train``, and go down where a step is of i
 here; each of the rooms within has a map of its own, and imports only from the rooms that are named below it.
 
 - **The story**: ``adapt`` is its front door in Python, ``train`` runs it. ``setup`` checks and opens what ``place``
-  and ``resume`` then begin or continue; ``settings_check`` and ``kit_check`` refuse settings that exclude each other.
+  and ``resume`` then begin or continue; ``settings_check`` and ``kit_check`` refuse settings that exclude each other,
+  and ``length`` prints how long the run takes.
   ``models_in_folder`` makes the models, ``judge`` judges them, ``summary`` and ``track`` report the results.
   ``several`` makes a run for each of several ``targets``; a ``sibling`` has the same source. ``checks`` inspects the
   data before a run begins, and ``foreseen_kind`` which classes the target seems to have; ``export`` writes models, and

@@ -39,6 +39,7 @@ from dalib.run.classes.prior import check_prior
 from dalib.run.classes.unknown import check_classes
 from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.foreseen_kind import say_foreseen_kind, say_foreseen_of_kit
+from dalib.run.length import counts_of_kit
 from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
 from dalib.run.settings_check import check_counts, check_inputs
@@ -47,7 +48,6 @@ from dalib.run.start.data_check import LabelledSet, check_beside
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
 from dalib.run.targets import OF_ONE, check_targets
-from dalib.run.timing.length import counts_of_kit
 from dalib.run.timing.pace import Counts, Pace, measure_pace, seconds_of_run, views_of
 from dalib.run.timing.time_limit import Recipe, fitted_to_time, is_open, planned_seconds
 

@@ -41,6 +41,7 @@ from dalib.run.finished.label_estimates import judge_held_out
 from dalib.run.finished.measure import decide, measure, measurement_of, slug
 from dalib.run.finished.select import conclude
 from dalib.run.judge import judge, write_pictures, write_predictions
+from dalib.run.length import say_length
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.others.hints import hints_record
 from dalib.run.place import begin_folder, check_place, resume_call, resume_folder
@@ -54,7 +55,6 @@ from dalib.run.settings.presets import check_applied
 from dalib.run.setup import first_summary, frozen_space, open_data, prepare, say_data
 from dalib.run.sibling import differences, take_over
 from dalib.run.summary import summary_at_end, summary_of_model, timed
-from dalib.run.timing.length import KnownBefore, say_length
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
@@ -236,20 +236,12 @@ def _say_length(setup: Setup, context: _Context) -> None:
     # with a sibling, features of the source and a baseline are there, which the length would count
     if not context.world.first or context.sibling is not None:
         return
-    config = setup.config
-    if setup.space is not None and context.world.size == 1 and not is_open(config):  # else no time is measured
+    if setup.space is not None and context.world.size == 1 and not is_open(setup.config):  # else no time is measured
         choice = choice_for_files(setup.space, setup.listings)
-        config = config if choice is None else image_network.with_share(config, choice.share)
-    known = KnownBefore(
-        setup.preprocessing,
-        setup.device,
-        context.world.size,
-        setup.listings,
-        setup.request.kit,
-        context.since,
-    )
-    if (pace := say_length(config, known)) is not None:
-        context.measured = config, pace
+        if choice is not None:
+            setup = replace(setup, config=image_network.with_share(setup.config, choice.share))
+    if (pace := say_length(setup, context.since)) is not None:
+        context.measured = setup.config, pace
 
 
 def _with_share(setup: Setup, data: Data) -> Setup:

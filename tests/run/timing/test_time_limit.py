@@ -14,11 +14,11 @@ from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.train import Observer
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.run import length
 from dalib.run.features import feature_space
 from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import from_preset
-from dalib.run.timing import length
 from dalib.run.timing import time_limit as module
 from dalib.run.timing.pace import LEAST_STEPS, Counts, Pace, seconds_of_run
 from dalib.run.timing.time_limit import (

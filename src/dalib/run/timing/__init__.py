@@ -1,4 +1,4 @@
-"""The time that a run takes: ``pace`` measures, ``time_limit`` decides what fits, ``length`` prints it.
+"""The time that a run takes: ``pace`` measures it, and ``time_limit`` decides what fits.
 
 ``opening`` prints what the run is about to train on, before anything of this is imported.
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say
@@ -17,10 +17,7 @@ from dalib.run.timing.pace import Counts, measure_pace, say_parts, seconds_of_ru
 from dalib.run.timing.time_limit import Recipe, fitted_to_time, is_open, planned_seconds, time_limit_of
 
 if TYPE_CHECKING:
-    import torch
-
-    from dalib.data.preprocessing import Preprocessing
-    from dalib.run.settings.config import TrainConfig
+    from dalib.run.setup import Setup
     from dalib.run.start.kit import Kit
     from dalib.run.timing.pace import Pace
 
@@ -31,32 +28,15 @@ _DECODED = 12
 """Files of a domain that are decoded to measure how long it takes."""
 
 
-@dataclass(frozen=True)
-class KnownBefore:
-    """What is known of a run before its images are read.
-
-    Attributes:
-        preprocessing: how images are stored and normalised.
-        device: where networks compute.
-        processes: number of processes that train together.
-        listings: files of source and target, where they are listed already, as those of named sets never are.
-        kit: what stands in for the source, if anything does.
-        since: when the run began, by ``time.monotonic``; now by default.
-    """
-
-    preprocessing: Preprocessing
-    device: torch.device
-    processes: int = 1
-    listings: Listings | None = None
-    kit: Kit | None = None
-    since: float = field(default_factory=time.monotonic)
-
-
-def say_length(config: TrainConfig, known: KnownBefore) -> Pace | None:
+def say_length(setup: Setup, since: float) -> Pace | None:
     """Prints, before images are read, how long the whole run takes and which model is selected.
 
     Where source and target are no files, which are read in seconds, it prints only what is to be done; likewise with
     several processes, whose steps wait for each other and cannot be measured by one of them.
+
+    Args:
+        setup: of the run.
+        since: when it began, by ``time.monotonic``.
 
     Returns:
         The pace that was measured; None where none was.
@@ -64,37 +44,40 @@ def say_length(config: TrainConfig, known: KnownBefore) -> Pace | None:
     Raises:
         TooShortError: a time limit in which not even the least fits.
     """
-    counts, reading = _counted(config, known)
-    steps = _steps_known(config, counts)
+    config, alone = setup.config, setup.world.size == 1
+    counts, reading = _counted(setup)
+    steps = _steps_known(setup, counts)
     if config.time_limit is not None and steps is None:
         pace = None
-        if counts is not None and known.processes == 1:
-            pace = measure_pace(config, known.preprocessing, counts.classes, known.device)
-            left = planned_seconds(config) - (time.monotonic() - known.since) - reading
+        if counts is not None and alone:
+            pace = measure_pace(config, setup.preprocessing, counts.classes, setup.device)
+            left = planned_seconds(config) - (time.monotonic() - since) - reading
             fitted_to_time(config, counts, pace, left, usual=Recipe.of(config, counts))
         limit = Setting("time_limit", config.time_limit)
-        say(f"{time_in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(config)}")
+        say(f"{time_in_words(time_limit_of(config) or 0)} in all ({limit}): {_plan(setup)}")
         return pace
-    if counts is None or steps is None or steps <= SHORT or known.processes > 1:
-        say(f"{_plan(config)[:1].upper()}{_plan(config)[1:]}")
+    if counts is None or steps is None or steps <= SHORT or not alone:
+        say(f"{_plan(setup)[:1].upper()}{_plan(setup)[1:]}")
         return None
     config = replace(config, steps=steps, epochs=None)
-    pace = measure_pace(config, known.preprocessing, counts.classes, known.device)
+    pace = measure_pace(config, setup.preprocessing, counts.classes, setup.device)
     parts = {"reading": reading, **seconds_of_run(config, counts, pace)}
-    say(f"{time_in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(config)}")
+    say(f"{time_in_words(sum(parts.values()))} in all, as measured on this machine: {_plan(setup)}")
     say_parts(parts)
     return pace
 
 
-def _steps_known(config: TrainConfig, counts: Counts | None) -> int | None:
+def _steps_known(setup: Setup, counts: Counts | None) -> int | None:
+    config = setup.config
     if is_open(config) or (counts is None and config.steps is None and config.epochs is not None):
         return None
     source, target = (0, 0) if counts is None else (counts.training, counts.target)
     return recipe.steps_for(config, source, target)
 
 
-def _plan(config: TrainConfig) -> str:
+def _plan(setup: Setup) -> str:
     """Returns what a run does, and which model is selected."""
+    config = setup.config
     names = [name for name, _ in recipe.trainings(config)]
     training = " and then the ".join(f"{name} model" for name in names)
     features = "features of the images, then " if config.features else ""
@@ -114,11 +97,12 @@ def counts_of_kit(kit: Kit, target: int) -> Counts:
     return Counts(kit.rows(target) + validation, validation, target, len(kit.description.classes), drawn=True)
 
 
-def _counted(config: TrainConfig, known: KnownBefore) -> tuple[Counts | None, float]:
+def _counted(setup: Setup) -> tuple[Counts | None, float]:
     """Returns the numbers of images and the seconds of reading them; None where they are not known before."""
+    config, kit = setup.config, setup.request.kit
     if (counts := BUILT_IN.get((str(config.source), config.one_target))) is not None:
         return counts, 3.0
-    listings = known.listings or Listings((None,) * len(config.sources), None)
+    listings = setup.listings or Listings((None,) * len(config.sources), None)
     sources = [
         files or listing_of(each, argument="source", labelled=True, root=config.root)
         for each, files in zip(config.sources, listings.sources, strict=True)
@@ -133,9 +117,9 @@ def _counted(config: TrainConfig, known: KnownBefore) -> tuple[Counts | None, fl
     for listing in (*found, target):
         some = listing.paths[:: max(1, len(listing.paths) // _DECODED)][:_DECODED]
         since = time.perf_counter()
-        decode(some, known.preprocessing)
+        decode(some, setup.preprocessing)
         seconds += (time.perf_counter() - since) / max(1, len(some)) * len(listing.paths)
-    if known.kit is not None:
-        return counts_of_kit(known.kit, len(target.paths)), seconds
+    if kit is not None:
+        return counts_of_kit(kit, len(target.paths)), seconds
     validation = round(source * config.data.validation_share)
     return Counts(source, validation, len(target.paths), max(2, classes)), seconds

@@ -1,13 +1,16 @@
 """The line of a run's length, which tells its time and its model before images are read."""
 
+import time
+from dataclasses import replace
+
 import pytest
-import torch
 import yaml
 
 from dalib.commands.main import run
-from dalib.run.recipe.image_network import make_preprocessing
+from dalib.engine.distributed import World
+from dalib.run.length import say_length
 from dalib.run.settings.config import TrainConfig
-from dalib.run.timing.length import KnownBefore, say_length
+from dalib.run.setup import prepare
 
 
 def test_the_line_after_the_opening_tells_time_and_model(noise, slow_machine, tmp_path, capsys):
@@ -25,20 +28,18 @@ def test_the_line_after_the_opening_tells_time_and_model(noise, slow_machine, tm
 
 def test_several_processes_are_told_the_plan_without_a_time(capsys, monkeypatch):
     monkeypatch.setattr(
-        "dalib.run.timing.length.measure_pace",
+        "dalib.run.length.measure_pace",
         lambda *given, **more: pytest.fail("one process would wait for the others"),
     )
-    config = TrainConfig(steps=100)
-    say_length(config, KnownBefore(make_preprocessing(config), torch.device("cpu"), 2))
+    setup = replace(prepare(TrainConfig(steps=100), World()), world=World(size=2))
+    say_length(setup, time.monotonic())
     assert "becomes the selected model" in capsys.readouterr().out
 
 
 def test_an_epoch_is_of_the_images_to_train_on_as_in_the_run(noise, slow_machine, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("dalib.run.timing.length.SHORT", 0)
+    monkeypatch.setattr("dalib.run.length.SHORT", 0)
     steps = []
-    monkeypatch.setattr(
-        "dalib.run.timing.length.seconds_of_run", lambda config, *given: steps.append(config.steps) or {}
-    )
+    monkeypatch.setattr("dalib.run.length.seconds_of_run", lambda config, *given: steps.append(config.steps) or {})
     epochs = ["--epochs", "4", "--baseline", "false", "--data.validation_share", "0.5"]
     for path in sorted((tmp_path / "target").rglob("*.png"))[4:]:
         path.unlink()
