@@ -190,7 +190,6 @@ def test_the_map_of_a_large_room_names_all_that_is_in_it_once(room):
 CONFIGURED = {
     "run.adapt",
     "run.checks",
-    "run.foreseen_kind",
     "run.kit_check",
     "run.settings.config",
     "run.settings.config_file",

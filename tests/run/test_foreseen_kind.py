@@ -7,8 +7,6 @@ from dalib.commands.main import run
 from dalib.records.summary import Summary
 from dalib.run import checks as checking
 from dalib.run import foreseen_kind
-from dalib.run.foreseen_kind import shortened
-from dalib.run.settings.presets import configured
 from dalib.run.timing.pace import Pace
 from noisy_photos import write_domain, write_weights
 
@@ -95,9 +93,3 @@ def test_a_network_that_is_trained_as_a_whole_is_left_to_the_run(photos, capsys)
     where = ["--source", f"{photos}/here", "--target", f"{photos}/there", "--data.size", "16", "--batch", "4"]
     printed = told(capsys, [*where, "--backbone", "small", "--classes", "auto"])
     assert "is estimated by the run and shown in its report; --classes auto acts on it" in printed
-
-
-def test_the_models_are_those_that_the_rule_was_measured_with_or_smaller():
-    own = shortened(configured("photo-features", {"steps": 1500, "time_limit": None}))
-    assert (own.features, own.steps, own.baseline_steps, own.classes) == (2, 400, None, "auto")
-    assert shortened(configured("photo-features", {"steps": 1500, "baseline_steps": 60})).steps == 60

@@ -35,15 +35,16 @@ from dalib.data.spelling import key_of, united
 from dalib.data.survey import survey, with_readable_copies
 from dalib.data.survey_in_words import say_both, say_files
 from dalib.data.unreadable import refuse_unreadable
+from dalib.engine.distributed import ALONE
 from dalib.run.classes.prior import check_prior
 from dalib.run.classes.unknown import check_classes
 from dalib.run.features.own_statistics import checked_share, choice_for_files
-from dalib.run.foreseen_kind import say_foreseen_kind, say_foreseen_of_kit
+from dalib.run.foreseen_kind import say_foreseen_kind
 from dalib.run.length import counts_of_kit
 from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
 from dalib.run.settings_check import check_counts, check_inputs
-from dalib.run.setup import say_fitted, starting_point
+from dalib.run.setup import Setup, say_fitted, starting_point
 from dalib.run.start.data_check import LabelledSet, check_beside
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
@@ -191,13 +192,14 @@ def _foresee(
     Args:
         before: of a run on another target, whose source-only model and features of the source this one takes over.
     """
-    if kit is not None:
-        estimate = _estimate(config, preprocessing, counts_of_kit(kit, found.targets), before)
-        say_foreseen_of_kit(config, kit, found.targets)
-        return estimate
-    estimate = _estimate(_with_share(config, preprocessing, found), preprocessing, _counts_of(config, found), before)
-    device = choose_device(config.device)
-    say_foreseen_kind(estimate.config, preprocessing, found.files, estimate.counts, estimate.pace, device)
+    request, device = replace(recipe.make_data_request(config), kit=kit), choose_device(config.device)
+    setup = Setup(config, request, preprocessing, device, start=None, world=ALONE, listings=found.files)
+    if kit is None:
+        setup, counts = _with_share(setup, found), _counts_of(config, found)
+    else:
+        counts = counts_of_kit(kit, found.targets)
+    estimate = _estimate(setup, counts, before)
+    say_foreseen_kind(replace(setup, config=estimate.config), counts, estimate.pace)
     return estimate
 
 
@@ -206,7 +208,6 @@ class _Estimate:
     """How long a training takes: its configuration with the number of steps, what was measured, and the seconds."""
 
     config: TrainConfig
-    counts: Counts
     pace: Pace
     seconds: float
 
@@ -431,40 +432,39 @@ def _cut(found: Groups, config: TrainConfig) -> int:
     return len(sides[0] & sides[1])
 
 
-def _with_share(config: TrainConfig, preprocessing: Preprocessing, found: _Found) -> TrainConfig:
-    """Returns the configuration with the share of the domains' statistics that the images choose, and prints it."""
+def _with_share(setup: Setup, found: _Found) -> Setup:
+    """Returns the setup with the share of the domains' statistics that the images choose, and prints it."""
+    config = setup.config
     if config.model.domain_statistics != "auto" or not config.features or config.init is not None:
-        return config
+        return setup
     own = replace(config, feature_precision="float32")  # that statistics are computed in
-    device = choose_device(config.device)
     with tempfile.TemporaryDirectory() as folder:  # nothing is kept here
-        network = image_network.make_network(own, preprocessing, max(2, found.classes))
-        space = image_network.make_feature_space(own, network, preprocessing, device, Path(folder))
+        network = image_network.make_network(own, setup.preprocessing, max(2, found.classes))
+        space = image_network.make_feature_space(own, network, setup.preprocessing, setup.device, Path(folder))
         share = checked_share(
             "auto", space.network.backbone, features=config.features, trained_stages=config.model.trained_stages
         )
         choice = choice_for_files(space, found.files) if share == "auto" else None
-    if choice is None:
-        return image_network.with_share(config, 0.0)
-    say(f"{Setting('model.domain_statistics', choice.share)}: {choice.why}")
-    return image_network.with_share(config, choice.share)
+    if choice is not None:
+        say(f"{Setting('model.domain_statistics', choice.share)}: {choice.why}")
+    return replace(setup, config=image_network.with_share(config, 0.0 if choice is None else choice.share))
 
 
 def _counts_of(config: TrainConfig, found: _Found) -> Counts:
     return Counts(found.images, round(found.images * config.data.validation_share), found.targets, found.classes)
 
 
-def _estimate(config: TrainConfig, preprocessing: Preprocessing, counts: Counts, before: _Estimate | None) -> _Estimate:
+def _estimate(setup: Setup, counts: Counts, before: _Estimate | None) -> _Estimate:
     """Measures some steps on random pixels, and prints how long the training would take.
 
     Args:
         before: of a run on another target, whose source-only model and features of the source this one takes over.
     """
-    device, shared = choose_device(config.device), before is not None
+    config, shared = setup.config, before is not None
     if before is not None and before.config.model == config.model:
         pace = before.pace
     else:
-        pace = measure_pace(config, preprocessing, counts.classes, device, keep=False)
+        pace = measure_pace(config, setup.preprocessing, counts.classes, setup.device, keep=False)
     if is_open(config):
         config = fitted_to_time(config, counts, pace, planned_seconds(config), usual=Recipe.of(config, counts))
     of_target = config.epochs is not None and not config.baseline_steps  # the number of source-only's steps
@@ -487,4 +487,4 @@ def _estimate(config: TrainConfig, preprocessing: Preprocessing, counts: Counts,
     say(f"judgement: {clock(parts['judgement'])}")
     total = clock(sum(parts.values()))
     say_result(f"all in all about {total}, beside reading the images; measured on random pixels")
-    return _Estimate(config, counts, pace, sum(parts.values()))
+    return _Estimate(config, pace, sum(parts.values()))

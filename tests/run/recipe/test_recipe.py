@@ -15,7 +15,7 @@ from dalib.models.network import load_model
 from dalib.records.folder import RunFolder
 from dalib.run.recipe import recipe
 from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.presets import changed
+from dalib.run.settings.presets import changed, configured
 
 QUICK = ["--batch", "4", "--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
 
@@ -197,3 +197,11 @@ def test_the_last_stages_have_the_whole_weight_at_once(method, setting, value):
     group = method.replace("-", "_")
     config = changed(TrainConfig(method=method), [group, setting], value, f"{group}.{setting}")
     assert getattr(getattr(recipe.of_stages(config), group), setting) == 0
+
+
+def test_a_shortened_run_has_no_more_views_and_steps_than_were_asked_for():
+    own = recipe.shortened(configured("photo-features", {"steps": 1500, "time_limit": None}), views=2, steps=400)
+    assert (own.features, own.steps, own.baseline_steps, own.every.evaluate) == (2, 400, None, 400)
+    short = configured("photo-features", {"steps": 1500, "baseline_steps": 60, "features": 0})
+    own = recipe.shortened(short, views=2, steps=400)
+    assert (own.features, own.steps, own.baseline_steps) == (0, 60, None)

@@ -330,6 +330,20 @@ def of_stages(config: TrainConfig) -> TrainConfig:
     return replace(config, steps=own.steps, batch=own.batch, optimizer=optimizer, **{group: settings})
 
 
+def shortened(config: TrainConfig, *, views: int, steps: int) -> TrainConfig:
+    """Returns the configuration of a run with at most so many stored views, and steps of a training."""
+    steps = min(config.baseline_steps or config.steps or steps, steps)
+    return replace(
+        config,
+        features=min(config.features, views),
+        steps=steps,
+        baseline_steps=None,
+        epochs=None,
+        time_limit=None,
+        every=replace(config.every, log=steps, evaluate=steps),
+    )
+
+
 def steps_for(config: TrainConfig, source: int, target: int) -> int:
     """Returns how many steps the configuration asks for, in steps or in epochs of so many images."""
     if config.steps is not None:
