@@ -45,7 +45,7 @@ from dalib.run.others.hints import check_hints, read_hints
 from dalib.run.recipe import image_network, recipe
 from dalib.run.settings_check import check_counts, check_inputs
 from dalib.run.setup import Setup, say_fitted, starting_point
-from dalib.run.start.data_check import LabelledSet, check_beside
+from dalib.run.start.data_check import check_beside
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
 from dalib.run.targets import OF_ONE, check_targets
@@ -165,7 +165,7 @@ def _check_beside(config: TrainConfig, files: Listings, kit: Kit | None) -> None
         UserError: the first thing that is wrong.
     """
     request = replace(recipe.make_data_request(config), kit=kit)
-    check_beside(request, files, LabelledSet(config.one_evaluate, others=config.classes == "other"), prior=config.prior)
+    check_beside(request, files, recipe.make_labelled_set(config), prior=config.prior)
     listed = [each.classes or () for each in files.sources if each is not None]
     classes = united(listed)[0] if kit is None else kit.description.classes
     if config.hints is not None and files.target is not None and classes:

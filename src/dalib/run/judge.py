@@ -1,4 +1,4 @@
-"""Judging a run: the predictions of its models are kept, and the models are compared without target labels."""
+"""Judging a run: its models are compared without target labels, and their predictions and pictures are written."""
 
 from __future__ import annotations
 
@@ -54,25 +54,9 @@ FEWEST_TRIED = 100
 """Target images of the smallest target that the judgement was tried on (docs/judging.md)."""
 
 
-def write_predictions(run: RunFolder, said: Mapping[str, Evidence], domains: Domains) -> None:
-    """Writes predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
-    tensors = {"validation/labels": domains.validation.labels.contiguous()}
-    for name, evidence in said.items():  # on the source, aligned shares the tensor of source-only
-        tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.clone()}
-    write_bytes(run.predictions, save(tensors))  # save_file lets nobody else read the file
-    ImageNames(tuple(domains.target.names), tuple(domains.validation.names)).write(run.images)
-    if (groups := domains.groups) is not None:
-        of_target, of_validation = (tuple(each.tolist()) for each in (groups.target.numbers, groups.validation))
-        ImageGroups(groups.definition, groups.target.how, groups.source.count, of_target, of_validation).write(
-            run.groups
-        )
-    else:
-        run.groups.unlink(missing_ok=True)
-
-
 def judge(
     trained: Mapping[str, Trained],
-    said: Mapping[str, Evidence],
+    everything: Mapping[str, Evidence],
     settings: JudgeSettings,
     classes: Sequence[str],
     representation: Representation | None = None,
@@ -83,7 +67,7 @@ def judge(
 
     Args:
         trained: the models by their names.
-        said: each model's predictions for every image.
+        everything: each model's predictions for every image.
         classes: C names.
         representation: features that no model has trained, for the comparison. Those of the models, without.
         learnt_from: likewise, those that all models learnt from, for classifiers that estimates compare them with.
@@ -91,16 +75,36 @@ def judge(
     """
     whole = trained
     if (expected := settings.expected) is not None:
-        trained, said = _among(expected, trained, said)
-        representation, learnt_from = _seen(expected, representation, learnt_from)
+        trained, everything = _among(expected, trained, everything)
+        representation, learnt_from = _features_among(expected, representation, learnt_from)
     own = "adapted" if "adapted" in trained else "source-only"
     counts = _Counts.of(trained[own], whole[own], of_kit=settings.of_kit)
-    return _judgement(trained, said, settings, classes, representation, learnt_from, hints, counts)
+    return _judgement(trained, everything, settings, classes, representation, learnt_from, hints, counts)
+
+
+def _among(
+    expected: ExpectedClasses | ExpectedKnown, trained: Mapping[str, Trained], everything: Mapping[str, Evidence]
+) -> tuple[dict[str, Trained], dict[str, Evidence]]:
+    """Returns the models and their predictions, of the expected classes or of the images that seem known."""
+    return (
+        {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
+        {name: expected.among(each) for name, each in everything.items()},
+    )
+
+
+def _features_among(
+    expected: ExpectedClasses | ExpectedKnown, representation: Representation | None, learnt_from: Representation | None
+) -> tuple[Representation | None, Representation | None]:
+    """Returns the representations of the same images as :func:`_among`; what was one object is one again."""
+    seen = None if representation is None else expected.seen_in(representation)
+    if learnt_from is representation:
+        return seen, seen
+    return seen, None if learnt_from is None else expected.seen_in(learnt_from)
 
 
 def _judgement(
     trained: Mapping[str, Trained],
-    said: Mapping[str, Evidence],
+    everything: Mapping[str, Evidence],
     settings: JudgeSettings,
     classes: Sequence[str],
     representation: Representation | None,
@@ -116,11 +120,11 @@ def _judgement(
         each: Scored.of(one.evidence, settings.confidence.threshold_for(one.evidence), prior=own.prior)
         for each, one in trained.items()
     }
-    structure, seen = _structures(trained, representation, learnt_from, len(classes))
+    structure, learnt = _structures(trained, representation, learnt_from, len(classes))
     at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
     few = _few_classes(trained, at_chance, name)
     spread = few is not None or _few_classes(trained, at_chance, "aligned") is not None
-    estimates = {} if spread else _estimates(trained, seen, structure if representation else None)
+    estimates = {} if spread else _estimates(trained, learnt, structure if representation else None)
     baseline = _baseline(scored, name, at_chance, structure, spread)
     verdict = compare(
         baseline,
@@ -130,7 +134,7 @@ def _judgement(
         stopped=own.stopped,
         structure=structure,
         most_classes=math.inf if expected is None else expected.most_classes,
-        hints=None if hints is None or baseline is None else _hint_votes(hints, said, baseline.name),
+        hints=None if hints is None or baseline is None else _hint_votes(hints, everything, baseline.name),
     )
     verdict = _without_chance(verdict, at_chance, trained, [name] if baseline is None else [baseline.name, name])
     verdict = with_few_classes(verdict, few, classes)
@@ -144,7 +148,7 @@ def _judgement(
             *_about(expected, classes),
             *_cautions(counts, baseline, spread, shipped if verdict.outcome == "unclear" else ""),
         ),
-        models={model: _judged(model, each, said[model], verdict, estimates) for model, each in scored.items()},
+        models={model: _judged(model, each, everything[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
         distance=_distance(trained[shipped].evidence),
@@ -153,9 +157,36 @@ def _judgement(
         target=few.in_words(classes) if few else next(iter(_about(expected, classes)), None),
         few_classes=True if few else None,
         selection=_kept_step(own, settings) if name == "adapted" else None,
-        prior=_prior(own, said["adapted"], settings) if name == "adapted" else None,
+        prior=_prior(own, everything["adapted"], settings) if name == "adapted" else None,
         mask_threshold=MaskThreshold(settings.confidence.threshold, settings.confidence.of_source),
     )
+
+
+def _structures(
+    trained: Mapping[str, Trained],
+    representation: Representation | None,
+    learnt_from: Representation | None,
+    num_classes: int,
+) -> tuple[Structure | None, Structure | None]:
+    """Returns what features that no model has trained, and those that all learnt from, show of the target.
+
+    Both are one object where the two representations of :func:`judge` are one.
+    """
+    # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
+    own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
+    found = _structure(representation, own_features, num_classes)
+    return found, found if learnt_from is representation else _structure(learnt_from, own_features, num_classes)
+
+
+def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
+    """Returns what features show of the target: those that were given, or those of all models together."""
+    known = representation or shared_representation(models)
+    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes, models[0].target_groups)
+
+
+def _learnt_nothing(evidence: Evidence) -> bool:
+    """Returns whether a model is at chance on the source's validation images; never so where there are few."""
+    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups)
 
 
 def _few_classes(trained: Mapping[str, Trained], at_chance: Sequence[str], name: str) -> FewClasses | None:
@@ -165,21 +196,45 @@ def _few_classes(trained: Mapping[str, Trained], at_chance: Sequence[str], name:
     return few_classes(*(trained[each].evidence for each in ("source-only", "aligned", name)))
 
 
-def _hint_votes(hints: TrustedHints, said: Mapping[str, Evidence], baseline: str) -> HintVotes | None:
-    """Returns the votes of the hints that were held back from training; None where none was.
+@dataclass(frozen=True)
+class _Estimated:
+    """The estimates of one model.
 
-    What hints are worth is estimated anew from the others, with both models for the teacher: by the adapted model alone
-    hints would seem to copy a better baseline.
+    Attributes:
+        accuracy: on the target.
+        classes: recall of each of the C classes.
     """
-    if hints.held_back is None:
-        return None
-    first, second = (said[name].target.double() for name in ("adapted", baseline))
-    rows, others = hints.held_back.nonzero()[:, 0], hints.hints[hints.rows]
-    beliefs, sharpness = (first + second)[hints.rows] / 2, hints.annotator.sharpness
-    annotator = fit_annotator(beliefs, others[:, 0], others[:, 1:], sharpness=sharpness)
-    given, references, groups = hints.given[rows], hints.references[rows], said["adapted"].target_groups
-    groups = None if groups is None else groups[rows]
-    return hint_votes(first[rows], second[rows], given.double(), references.double(), annotator, groups)
+
+    accuracy: Estimate
+    classes: tuple[Estimate, ...]
+
+
+def _estimates(
+    trained: Mapping[str, Trained], learnt: Structure | None, untrained: Structure | None
+) -> dict[str, _Estimated]:
+    """Returns the estimates of each model; none where the source is too small.
+
+    Args:
+        learnt: what features that all models learnt from show of the target.
+        untrained: likewise, features that no model has trained; None where the models' own stand in for them.
+    """
+    if learnt is None or not len(heads := head_classes(learnt)):
+        return {}
+    aligned = trained["aligned"].evidence.target if "aligned" in trained else None
+    found = {}
+    for name, model in ((name, each.evidence) for name, each in trained.items()):
+        if len(model.labels) < FEWEST_LABELLED or len(model.target) < MIN_IMAGES:
+            continue
+        predictions = (model.validation, model.labels, model.target, heads)
+        agreements = agreements_of(*predictions, untrained, None if name == "aligned" else aligned)
+        accuracy = calibrated_estimate(agreements, calibration_for(name, agreements))
+        classes = recall_estimates(class_agreements(*predictions), accuracy.value, RECALL_CALIBRATIONS[name])
+        found[name] = _Estimated(_recorded(accuracy), tuple(map(_recorded, classes)))
+    return found
+
+
+def _recorded(estimate: AccuracyEstimate) -> Estimate:
+    return Estimate(**{**asdict(estimate), "value": None if math.isnan(estimate.value) else estimate.value})
 
 
 def _baseline(
@@ -195,6 +250,23 @@ def _baseline(
     return Baseline.best_of(learnt or others, structure) if others else None
 
 
+def _hint_votes(hints: TrustedHints, everything: Mapping[str, Evidence], baseline: str) -> HintVotes | None:
+    """Returns the votes of the hints that were held back from training; None where none was.
+
+    What hints are worth is estimated anew from the others, with both models for the teacher: by the adapted model alone
+    hints would seem to copy a better baseline.
+    """
+    if hints.held_back is None:
+        return None
+    first, second = (everything[name].target.double() for name in ("adapted", baseline))
+    rows, others = hints.held_back.nonzero()[:, 0], hints.hints[hints.rows]
+    beliefs, sharpness = (first + second)[hints.rows] / 2, hints.annotator.sharpness
+    annotator = fit_annotator(beliefs, others[:, 0], others[:, 1:], sharpness=sharpness)
+    given, references, groups = hints.given[rows], hints.references[rows], everything["adapted"].target_groups
+    groups = None if groups is None else groups[rows]
+    return hint_votes(first[rows], second[rows], given.double(), references.double(), annotator, groups)
+
+
 def _without_chance(
     verdict: Comparison, at_chance: Sequence[str], trained: Mapping[str, Trained], compared: Sequence[str]
 ) -> Comparison:
@@ -208,36 +280,16 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
     return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
 
 
-def _among(
-    expected: ExpectedClasses | ExpectedKnown, trained: Mapping[str, Trained], said: Mapping[str, Evidence]
-) -> tuple[dict[str, Trained], dict[str, Evidence]]:
-    """Returns the models and their predictions, of the expected classes or of the images that seem known."""
-    return (
-        {name: replace(each, evidence=expected.among(each.evidence)) for name, each in trained.items()},
-        {name: expected.among(each) for name, each in said.items()},
-    )
-
-
-def _seen(
-    expected: ExpectedClasses | ExpectedKnown, representation: Representation | None, learnt_from: Representation | None
-) -> tuple[Representation | None, Representation | None]:
-    """Returns the representations of the same images as :func:`_among`; what was one object is one again."""
-    seen = None if representation is None else expected.seen_in(representation)
-    if learnt_from is representation:
-        return seen, seen
-    return seen, None if learnt_from is None else expected.seen_in(learnt_from)
-
-
 def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[str]) -> tuple[str, ...]:
     return () if expected is None else (expected.in_words(classes),)
 
 
 @dataclass(frozen=True)
 class _Counts:
-    """The images that judge, in numbers and in words.
+    """The images that the models are judged by, in numbers and in words.
 
     Attributes:
-        target, validation: how many images of the target, and of those that the source keeps to validate.
+        target, validation: how many images of the target, and of the source's validation split.
         of_target, of_validation: their names.
         classes: of the latter.
         of_kit: whether a kit stands in for the source.
@@ -269,7 +321,7 @@ def _cautions(images: _Counts, baseline: Baseline | None, spread: bool, undecide
     """Returns cautions about a target of fewer images or classes than was tried, and about a small source.
 
     Args:
-        images: that judge.
+        images: that the models are judged by.
         baseline: the model that the adapted one was compared with.
         spread: whether a model seems to spread the images of few classes over others.
         undecided: the model that is selected where no comparison decides; empty where one does.
@@ -309,72 +361,40 @@ def _cautions(images: _Counts, baseline: Baseline | None, spread: bool, undecide
     return tuple(cautions)
 
 
-@dataclass(frozen=True)
-class _Estimated:
-    """What is estimated of one model, by the images that judge.
-
-    Attributes:
-        accuracy: on the target.
-        classes: recall of each of the C classes.
-    """
-
-    accuracy: Estimate
-    classes: tuple[Estimate, ...]
-
-
-def _estimates(
-    trained: Mapping[str, Trained], seen: Structure | None, untrained: Structure | None
-) -> dict[str, _Estimated]:
-    """Returns the estimates of each model; none where the source is too small."""
-    if seen is None or not len(heads := head_classes(seen)):
-        return {}
-    aligned = trained["aligned"].evidence.target if "aligned" in trained else None
-    found = {}
-    for name, model in ((name, each.evidence) for name, each in trained.items()):
-        if len(model.labels) < FEWEST_LABELLED or len(model.target) < MIN_IMAGES:
-            continue
-        predictions = (model.validation, model.labels, model.target, heads)
-        agreements = agreements_of(*predictions, untrained, None if name == "aligned" else aligned)
-        accuracy = calibrated_estimate(agreements, calibration_for(name, agreements))
-        classes = recall_estimates(class_agreements(*predictions), accuracy.value, RECALL_CALIBRATIONS[name])
-        found[name] = _Estimated(_recorded(accuracy), tuple(map(_recorded, classes)))
-    return found
-
-
 def _judged(
-    name: str, scored: Scored, said: Evidence, verdict: Comparison, estimates: Mapping[str, _Estimated]
+    name: str, scored: Scored, predictions: Evidence, verdict: Comparison, estimates: Mapping[str, _Estimated]
 ) -> JudgedModel:
     """Returns what is known of one model; only with an estimate also its calibration, of all of its predictions."""
     signs, found = verdict.signs.get(name), estimates.get(name)
     model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
     if found is None:
         return model
-    bins = reliability_bins(said.validation, said.labels)
+    bins = reliability_bins(predictions.validation, predictions.labels)
     return replace(
         model,
         estimate=found.accuracy,
         classes=found.classes,
-        calibration=Calibration(calibration_error(bins), bins, fit_temperature(said.validation, said.labels)),
+        calibration=Calibration(
+            calibration_error(bins), bins, fit_temperature(predictions.validation, predictions.labels)
+        ),
     )
+
+
+def _finite(scores: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in scores.items() if math.isfinite(value)}
+
+
+def _distance(evidence: Evidence) -> float | None:
+    of_source, of_target = evidence.validation_features, evidence.target_features
+    if of_source is None or of_target is None or min(len(of_source), len(of_target)) < FEWEST_LABELLED:
+        return None
+    return proxy_a_distance(of_source, of_target)
 
 
 def _votes(verdict: Comparison, baseline: Baseline | None) -> dict[str, int] | None:
     if (votes := verdict.votes) is None or baseline is None:
         return None
     return {"adapted": votes.first, baseline.name: votes.second, "differ": votes.differ, "count": votes.count}
-
-
-def _kept_step(adapted: Trained, settings: JudgeSettings) -> KeptStep:
-    return KeptStep(adapted.step, settings.steps, settings.select, adapted.stopped or _SELECTED[settings.select])
-
-
-def _prior(adapted: Trained, said: Evidence, settings: JudgeSettings) -> Prior:
-    shares = adapted.prior
-    return Prior(
-        settings.prior,
-        None if shares is None else tuple(float(share) for share in shares),
-        tuple(estimated(said).tolist()) if len(adapted.evidence.labels) else None,
-    )
 
 
 _SELECTED = {
@@ -384,10 +404,39 @@ _SELECTED = {
 }
 
 
+def _kept_step(adapted: Trained, settings: JudgeSettings) -> KeptStep:
+    return KeptStep(adapted.step, settings.steps, settings.select, adapted.stopped or _SELECTED[settings.select])
+
+
+def _prior(adapted: Trained, predictions: Evidence, settings: JudgeSettings) -> Prior:
+    shares = adapted.prior
+    return Prior(
+        settings.prior,
+        None if shares is None else tuple(float(share) for share in shares),
+        tuple(estimated(predictions).tolist()) if len(adapted.evidence.labels) else None,
+    )
+
+
+def write_predictions(run: RunFolder, everything: Mapping[str, Evidence], domains: Domains) -> None:
+    """Writes predictions.safetensors and images.json (:mod:`dalib.records.folder`)."""
+    tensors = {"validation/labels": domains.validation.labels.contiguous()}
+    for name, evidence in everything.items():  # on the source, aligned shares the tensor of source-only
+        tensors |= {f"target/{name}": evidence.target, f"validation/{name}": evidence.validation.clone()}
+    write_bytes(run.predictions, save(tensors))  # save_file lets nobody else read the file
+    ImageNames(tuple(domains.target.names), tuple(domains.validation.names)).write(run.images)
+    if (groups := domains.groups) is not None:
+        of_target, of_validation = (tuple(each.tolist()) for each in (groups.target.numbers, groups.validation))
+        ImageGroups(groups.definition, groups.target.how, groups.source.count, of_target, of_validation).write(
+            run.groups
+        )
+    else:
+        run.groups.unlink(missing_ok=True)
+
+
 def write_pictures(
     run: RunFolder,
     trained: Mapping[str, Trained],
-    said: Mapping[str, Evidence],
+    everything: Mapping[str, Evidence],
     domains: Domains,
     seed: int,
     baseline: str | None = None,
@@ -398,7 +447,7 @@ def write_pictures(
         baseline: the model that the adapted one was compared with: samples show these two. The map has the models that
             were trained.
     """
-    shown = said if baseline is None else {name: said[name] for name in (baseline, "adapted")}
+    shown = everything if baseline is None else {name: everything[name] for name in (baseline, "adapted")}
     probabilities = {name: evidence.target for name, evidence in shown.items()}
     write_samples(run.samples, domains.target, probabilities, domains.train.classes, seed)
     features: dict[str, tuple[Tensor, Tensor, Tensor, Tensor]] = {}
@@ -417,42 +466,3 @@ def write_pictures(
             evaluated_rows(len(target)),
         )
         write_embedding(run.embedding, features, seed, images)
-
-
-def _structures(
-    trained: Mapping[str, Trained],
-    representation: Representation | None,
-    learnt_from: Representation | None,
-    num_classes: int,
-) -> tuple[Structure | None, Structure | None]:
-    """Returns what the two representations of :func:`judge` show of the target; one object where they are one."""
-    # the aligned model's features are source-only's in another scale: twice the same would outweigh the adapted ones
-    own_features = [each.evidence for model, each in trained.items() if model != "aligned"]
-    found = _structure(representation, own_features, num_classes)
-    return found, found if learnt_from is representation else _structure(learnt_from, own_features, num_classes)
-
-
-def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
-    """Returns what features show of the target: those that were given, or those of all models together."""
-    known = representation or shared_representation(models)
-    return None if known is None or len(known.target) < 2 else structure_of(known, num_classes, models[0].target_groups)
-
-
-def _learnt_nothing(evidence: Evidence) -> bool:
-    """Returns whether a model is at chance on the source's validation images; never so where there are few."""
-    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups)
-
-
-def _distance(evidence: Evidence) -> float | None:
-    of_source, of_target = evidence.validation_features, evidence.target_features
-    if of_source is None or of_target is None or min(len(of_source), len(of_target)) < FEWEST_LABELLED:
-        return None
-    return proxy_a_distance(of_source, of_target)
-
-
-def _recorded(estimate: AccuracyEstimate) -> Estimate:
-    return Estimate(**{**asdict(estimate), "value": None if math.isnan(estimate.value) else estimate.value})
-
-
-def _finite(scores: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in scores.items() if math.isfinite(value)}

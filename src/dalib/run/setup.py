@@ -30,7 +30,7 @@ from dalib.run.recipe.step_precision import gain_of_rounded_steps
 from dalib.run.resume import contents_of
 from dalib.run.settings.config import recorded_settings
 from dalib.run.settings_check import check_counts, check_inputs, check_stages
-from dalib.run.start.data_check import LabelledSet, check_data
+from dalib.run.start.data_check import check_data
 from dalib.run.start.domains import Domains, identity_of, open_domains
 from dalib.run.start.initial_weights import OfHub, Start, fetched
 from dalib.run.start.model_alone import open_in_place_of_source
@@ -261,7 +261,7 @@ def _with_precision(
 
 def _checked_listings(config: TrainConfig, request: DataRequest, start: Start | None, world: World) -> Listings | None:
     """Checks the data and returns the files of source and target, on the first rank."""
-    labelled, found = LabelledSet(config.one_evaluate, others=config.classes == "other"), []
+    labelled, found = recipe.make_labelled_set(config), []
 
     def check() -> None:
         found.append(check_data(request, labelled, prior=config.prior, start=start))

@@ -31,7 +31,7 @@ from dalib.run.resume import claimed
 from dalib.run.settings.config import RESUMABLE
 from dalib.run.settings.config_file import read_plain_config, write_config
 from dalib.run.setup import open_kit_of
-from dalib.run.start.data_check import LabelledSet, check_data
+from dalib.run.start.data_check import check_data
 from dalib.run.targets import OF_ONE, check_targets
 from dalib.run.train import train
 
@@ -228,8 +228,7 @@ def _check_data(config: TrainConfig, kit: Kit | None) -> None:
     """Refuses data of one target that are not there or do not fit; no image is decoded."""
     request = replace(recipe.make_data_request(config), kit=kit)
     require_apart(request.sources, request.target)
-    others = config.classes == "other"
-    check_data(request, LabelledSet(config.one_evaluate, others=others), prior=config.prior)
+    check_data(request, recipe.make_labelled_set(config), prior=config.prior)
 
 
 def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: SeveralFolder) -> None:

@@ -204,16 +204,10 @@ def measure(
         name: _measured(each, labels, len(labelled.classes), together, others=rules[name] is not None)
         for name, each in predictions.items()
     }
-    for name, each in models.items():
-        ends = " to ".join(f"{end:.1%}" for end in each.interval)
-        say_result(f"{name:12} {each.accuracy:.1%} of {len(labels)} images of {in_short(data)} ({ends})")
-        if each.open_set is not None:
-            say_result(f"{'':12} {each.open_set.in_words()}")
+    _say_measured(models, f"{len(labels)} images of {in_short(data)}")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
     paired = tuple(_paired(one, other, right, together) for one, other in in_pairs)
-    file = data
-    if data not in BUILT_IN_LABELLED:  # two folders of one name are two evaluations; the same folder is one
-        file = f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    file = _file_of(data)
     pictures = run.mistakes / file
     shutil.rmtree(pictures, ignore_errors=True)  # those of an earlier measurement
     result = Evaluation(
@@ -232,6 +226,22 @@ def measure(
     result = replace(result, pictures=file, mistakes=shown)
     result.write(run.evaluations / f"{file}.json")
     return result
+
+
+def _say_measured(models: Mapping[str, MeasuredModel], images: str) -> None:
+    """Prints the accuracy of each model on the images."""
+    for name, each in models.items():
+        ends = " to ".join(f"{end:.1%}" for end in each.interval)
+        say_result(f"{name:12} {each.accuracy:.1%} of {images} ({ends})")
+        if each.open_set is not None:
+            say_result(f"{'':12} {each.open_set.in_words()}")
+
+
+def _file_of(data: str) -> str:
+    """Returns the name of an evaluation's file: two folders of one name are two evaluations, the same folder is one."""
+    if data in BUILT_IN_LABELLED:
+        return data
+    return f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
 
 
 def _paired(one: str, other: str, right: Mapping[str, Tensor], groups: Integers | None) -> Paired:

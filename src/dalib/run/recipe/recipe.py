@@ -36,6 +36,7 @@ from dalib.models.network import make_predictor
 from dalib.run.classes.prior import KINDS, scores_and_prior
 from dalib.run.recipe.image_network import load_first, make_student, ranges_given, with_synchronized_norms
 from dalib.run.recipe.methods import build_method
+from dalib.run.start.data_check import LabelledSet
 from dalib.run.start.domains import DataRequest
 
 if TYPE_CHECKING:
@@ -105,6 +106,11 @@ def make_data_request(config: TrainConfig) -> DataRequest:
         download=config.download,
         cache=config.cache,
     )
+
+
+def make_labelled_set(config: TrainConfig) -> LabelledSet:
+    """Returns the labelled set that the models are measured on in the end, and whether it may hold other classes."""
+    return LabelledSet(config.one_evaluate, others=config.classes == "other")
 
 
 def make_method(
