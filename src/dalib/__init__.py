@@ -30,18 +30,11 @@ if TYPE_CHECKING:
 
     from dalib.core.errors import RunStoppedError, UserError
     from dalib.judge.models_judgement import ModelsJudgement
-    from dalib.run.adapt import (
-        Run,
-        Runs,
-        adapt,
-        adapt_each,
-        compare,
-        open_run,
-        open_runs,
-    )
+    from dalib.run.adapt import adapt, adapt_each
     from dalib.run.finished.image_features import ImageFeatures
     from dalib.run.finished.image_predictions import ImagePrediction, Predictions
     from dalib.run.finished.load import Prediction, Predictor
+    from dalib.run.opened import Run, Runs, compare, open_run, open_runs
     from dalib.run.others.judge_models import judge_models
     from dalib.run.settings.config import TrainConfig
 
@@ -84,15 +77,15 @@ _PLACES = {
     "Predictor": "dalib.run.finished.load",
     "RunStoppedError": "dalib.core.errors",
     "UserError": "dalib.core.errors",
-    "Run": "dalib.run.adapt",
-    "Runs": "dalib.run.adapt",
+    "Run": "dalib.run.opened",
+    "Runs": "dalib.run.opened",
     "TrainConfig": "dalib.run.settings.config",
     "adapt": "dalib.run.adapt",
     "adapt_each": "dalib.run.adapt",
-    "compare": "dalib.run.adapt",
+    "compare": "dalib.run.opened",
     "judge_models": "dalib.run.others.judge_models",
-    "open_run": "dalib.run.adapt",
-    "open_runs": "dalib.run.adapt",
+    "open_run": "dalib.run.opened",
+    "open_runs": "dalib.run.opened",
 }
 """Modules of the names that are imported when first used, so that importing dalib is quick."""
 

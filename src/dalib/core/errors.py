@@ -100,7 +100,7 @@ METHODS: Mapping[str, str] = MappingProxyType(
         "dalib.run.finished.select.keep": "keep",
     }
 )
-"""Functions of a run that are methods of :class:`dalib.run.adapt.Run`, which is what a reader in Python has at hand."""
+"""Functions of a run that are methods of :class:`dalib.run.opened.Run`, which a reader in Python has at hand."""
 
 
 class PythonSpelling:

@@ -12,9 +12,10 @@ from dalib.commands.main import run as command
 from dalib.core.errors import UserError
 from dalib.data.labels import TargetLabels, hold_out
 from dalib.records.folder import RunFolder
-from dalib.run.adapt import adapt, open_run
+from dalib.run.adapt import adapt
 from dalib.run.finished.groups import groups_of_target
 from dalib.run.finished.measure import evaluate
+from dalib.run.opened import open_run
 
 BURSTS, OF_ONE = 8, 4
 QUICK = {

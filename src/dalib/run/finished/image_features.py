@@ -47,7 +47,7 @@ def features_of_images(images: Any, predictor: Predictor, on_progress: Callable[
     """Computes features of images of any kind; lists those that cannot be read.
 
     Args:
-        images: as :meth:`dalib.run.adapt.Run.predict` takes them.
+        images: as :meth:`dalib.run.opened.Run.predict` takes them.
         predictor: its model gives the features.
         on_progress: called with (done, total).
 

@@ -173,7 +173,7 @@ def compute_of_images(
     """Computes something of images of any kind, batch by batch. Files are read while others are computed.
 
     Args:
-        images: as :meth:`dalib.run.adapt.Run.predict` takes them.
+        images: as :meth:`dalib.run.opened.Run.predict` takes them.
         predictor: reads them.
         prepared: number of images -> what computes a row for each of the pixels (N, C, size, size) uint8.
         on_progress: called with (done, total).

@@ -1,0 +1,220 @@
+"""A Run does with its folder what the commands do."""
+
+import html
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+import dalib
+from cups_and_pens import QUICK, write_cups_and_pens
+from dalib.core.errors import UserError
+from dalib.records.folder import RunFolder
+from dalib.report.verdict import verdict_of
+from dalib.run.finished.predict import predict
+from dalib.run.opened import Run
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    root = tmp_path_factory.mktemp("images")
+    write_cups_and_pens(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def trained(images, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return dalib.adapt(images / "studio", images / "street", out=out, **QUICK)
+
+
+def test_a_run_prints_what_came_of_it_in_six_lines(trained):
+    lines = repr(trained).splitlines()
+    assert len(lines) <= 6
+    assert str(trained.path) in lines[0]
+    assert "10 target images, 2 classes" in lines[0]
+    assert trained.judgement.headline in lines[1]
+    (selected,) = (line for line in lines if line.startswith(">"))
+    assert selected.split()[1] == trained.selected
+    assert selected.endswith(", selected")
+    assert lines[-1] == f"report: {trained.folder.report}"
+
+
+def test_a_run_prints_the_accuracies_of_the_labels_that_its_verdict_rests_on(trained, images, tmp_path):
+    run = dalib.open_run(shutil.copytree(trained.path, tmp_path / "run"))
+    names = sorted(path.name for path in (images / "street").iterdir())
+    (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{name},cup\n" for name in names))
+    measured = run.evaluate_labels(tmp_path / "labels.csv")
+    told = repr(run)
+    assert "from the labels of 10 target images." in told.splitlines()[1]
+    for name, each in measured.models.items():
+        assert f"{name:<12}about {each.value:.1%} (" in told
+    assert "estimated" not in told
+    count = run.evaluate(images / "labelled").count
+    assert repr(run).count(f"right on {count} labelled images of") == len(measured.models)
+
+
+def test_in_a_notebook_it_shows_the_verdict_and_target_images_and_escapes_names(trained):
+    page = trained._repr_html_()
+    assert html.escape(trained.judgement.headline) in page
+    assert page.count("data:image/png;base64,") == len(list(trained.folder.samples.glob("*.png"))[:12])
+    assert "<script" not in page
+
+
+def test_predictions_have_rows_and_list_what_cannot_be_read(trained, images, tmp_path):
+    folder = tmp_path / "new"
+    folder.mkdir()
+    (folder / "a.png").write_bytes((images / "street/00.png").read_bytes())
+    (folder / "b.png").write_bytes(b"no image")
+    found = trained.predict(folder)
+    assert len(found) == 1
+    assert found[0].path == str(folder / "a.png")
+    assert found[0].label in ("cup", "pen")
+    assert found[0].confidence == max(found[0].probabilities.values())
+    assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert [each.path for each in found.unreadable] == [str(folder / "b.png")]
+    assert "1 image, 1 unreadable" in repr(found)
+    assert trained.predict(images / "street/00.png")[0].probabilities == found[0].probabilities
+
+
+def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, images, tmp_path):
+    out = tmp_path / "street.csv"
+    found = trained.predict(images / "street", out=out)
+    table = [line.split(",") for line in out.read_text().splitlines()[1:]]
+    assert len(found) == len(table) == 10
+    assert [row.label for row in found] == [row[1] for row in table]
+    before = out.read_bytes()
+    predict(trained.folder, str(images / "street"), str(tmp_path / "command.csv"))
+    assert (tmp_path / "command.csv").read_bytes() == before
+    trained.predict([images / "street"], out=out)
+    assert out.read_bytes() == before, "a list of one folder is that folder"
+    trained.predict(sorted((images / "street").iterdir()), out=out)
+    assert out.read_bytes() == before, "and so is a list of its files"
+
+
+def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(trained, images, tmp_path):
+    again = dalib.open_run(trained.path)
+    assert isinstance(again, Run)
+    assert again.folder.predictions.stat().st_mode == again.folder.summary.stat().st_mode, "for the same readers"
+    page = again.path / "report.html"
+    page.unlink()
+    assert again.evaluate(images / "labelled").count == 8
+    assert "Mistakes" in page.read_text(encoding="utf-8"), "the report knows of it"
+    assert again.query(3, out=tmp_path / "label.csv") == tmp_path / "label.csv"
+    assert (tmp_path / "label.csv").is_file()
+    other = dalib.adapt(images / "studio", images / "street", out=tmp_path / "other", seed=1, **QUICK)
+    assert set(again.compare(other)) == {str(trained.path), str(other.path)}
+    assert dalib.compare(again, other.path) == again.compare(other), "runs and their folders do alike"
+    with pytest.raises(UserError, match="got list; give them one by one"):
+        dalib.compare([again, other])
+    with pytest.raises(UserError, match="at least two different runs, got 1"):
+        dalib.compare(again)
+    with pytest.raises(UserError, match="model 'foo': expected a model of this run"):
+        other.keep("foo")
+    (other.path / "report.html").unlink()
+    assert other.keep("source-only").model == other.selected == "source-only"
+    assert (other.path / "report.html").is_file()
+    assert other.export(tmp_path / "model") == tmp_path / "model"
+    assert dalib.load(tmp_path / "model").classes == ("cup", "pen")
+    with pytest.raises(UserError, match=r"model\.xyz'.*ends in \.onnx, \.pt2, \.dalib or in nothing, for a folder"):
+        other.export(tmp_path / "model.xyz")
+    assert other.export(tmp_path / "model.v2", "torch") == tmp_path / "model.v2"
+    with pytest.raises(TypeError, match="unexpected keyword argument 'sise'"):
+        again.evaluate(images / "labelled", sise=3)
+    assert again.report.is_file()
+
+
+def test_a_run_that_has_not_finished_says_so(trained, tmp_path):
+    root = tmp_path / "begun"
+    root.mkdir()
+    for name in ("config.yaml", "summary.json"):
+        (root / name).write_bytes((trained.path / name).read_bytes())
+    begun = dalib.open_run(root)
+    assert "no judgement yet" in repr(begun)
+    with pytest.raises(UserError, match=r"begun: no judgement yet, .*; dalib\.adapt\(resume=.*\) resumes it"):
+        _ = begun.judgement
+    assert RunFolder.existing(root).root == root
+
+
+def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
+    frame = pd.DataFrame({"path": ["a.png"], "label": ["cup"]})
+    for call, message in (
+        (lambda: dalib.open_run(None), "^run: expected a path, got NoneType"),
+        (lambda: dalib.load(None), "^run: expected a path, got NoneType"),
+        (lambda: trained.query("5"), "^count='5': expected at least 1, a whole number"),
+        (lambda: trained.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
+        (lambda: trained.evaluate(""), "^data='': expected a path, got an empty text"),
+        (
+            lambda: trained.export("model.pth"),
+            r"^out='model\.pth': expected a name that ends in \.onnx, \.pt2, \.dalib or in nothing, for a folder; or",
+        ),
+        (lambda: dalib.adapt("", "street"), "^source='': expected a path, got an empty text"),
+    ):
+        with pytest.raises(UserError, match=message):
+            call()
+
+
+def test_query_and_labels_take_groups_as_the_commands_do(images, tmp_path):
+    run = dalib.adapt(images / "studio", images / "street", out=tmp_path / "run", **QUICK)
+    one = r"(0)[0-9]\.png$"  # all ten images of the target
+    to_label = run.query(4, out=tmp_path / "label.csv", groups=one)
+    header, *rows = to_label.read_text().splitlines()
+    at = header.split(",").index("label")
+    filled = [",".join([*row.split(",")[:at], "cup", *row.split(",")[at + 1 :]]) for row in rows]
+    to_label.write_text("\n".join([header, *filled]) + "\n")
+    assert run.evaluate_labels(to_label).groups is None
+    assert run.evaluate_labels(to_label, groups=one).groups == 1
+
+
+def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path):
+    paths = sorted((images / "street").iterdir())
+    expected = [row.probabilities for row in trained.predict(paths)]
+    pictures = [Image.open(path) for path in paths]
+    array = np.stack([np.asarray(each) for each in pictures])
+    for kind in (
+        pictures,
+        array,
+        (array, [0] * 10),
+        list(zip(pictures, "ab" * 5, strict=True)),
+        [pictures[0], *paths[1:]],
+    ):
+        found = trained.predict(kind)
+        assert [row.probabilities for row in found] == [pytest.approx(each, abs=1e-6) for each in expected]
+    assert trained.predict(array)[3].path == "array/3"
+    spoilt = trained.predict([*pictures, np.zeros((4, 4, 2), np.uint8)])
+    assert len(spoilt) == 10
+    assert [(each.path, "expected an image" in each.reason) for each in spoilt.unreadable] == [("list/10", True)]
+    out = tmp_path / "table.csv"
+    trained.predict(array, out=out)
+    table = [line.split(",") for line in out.read_text().splitlines()[1:]]
+    assert [row[1] for row in table] == [max(each, key=each.get) for each in expected]
+    labelled = [(path, path.parent.name) for path in sorted((images / "labelled").rglob("*.png"))]
+    run = dalib.open_run(trained.path)
+    assert run.evaluate(labelled).models == run.evaluate(images / "labelled").models
+    with pytest.raises(UserError, match=r"data: expected pairs \(image, label\)"):
+        run.evaluate(pictures)
+
+
+def test_objects_print_as_something_to_read(trained, images):
+    run = dalib.open_run(trained.path)
+    predictions = run.predict(images / "street")
+    page = predictions._repr_html_()
+    assert page.count("<tr>") == 11
+    assert "10 images" in page
+    assert repr(run.judgement).startswith(f"Judgement: {run.judgement.outcome}\n  {run.judgement.headline}.")
+    assert "8 labelled images of" in repr(run.evaluate(images / "labelled"))
+    assert verdict_of(run.folder.read_records(), "").headline in repr(run).splitlines()[1], "measured, as in the report"
+    assert "model (selected" in repr(run.folder.selection())
+    assert "images: source 22, source validation 2, target 10" in repr(run.summary)
+    assert "2 classes" in repr(run.predictor())
+    one = run.predictor()(images / "street/00.png")
+    assert repr(one).startswith(f"Prediction(label='{one.label}', confidence={one.confidence:.3f}, probabilities={{'")
+    assert repr(predictions[0]).startswith(f"ImagePrediction(path={predictions[0].path!r}, label='")
+    for each in (run, run.judgement, run.summary, predictions, one, predictions[0]):
+        assert " object at 0x" not in repr(each)
+        assert max(map(len, repr(each).splitlines())) < 400
+    config = dalib.TrainConfig(source="a", steps=5, data={"size": 8})
+    assert repr(config) == "TrainConfig(source='a', steps=5, data={'size': 8})"
+    assert eval(repr(config), {"TrainConfig": dalib.TrainConfig}) == config
