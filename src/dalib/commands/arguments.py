@@ -136,7 +136,7 @@ def loudness_in(arguments: list[str]) -> Loudness:
 
 
 def with_underscores(argument: str) -> str:
-    """An option as it is called here, however it was written; anything else as it is.
+    """Returns an option as it is called here, however it was written; anything else as it is.
 
     >>> with_underscores("--target-labels=few-labels.csv"), with_underscores("paper-small")
     ('--target_labels=few-labels.csv', 'paper-small')
@@ -146,7 +146,7 @@ def with_underscores(argument: str) -> str:
 
 
 def with_time(argument: str) -> str:
-    """The option of the time limit by the name of its setting, however it was written; anything else as it is.
+    """Returns the option of the time limit by the name of its setting; anything else as it is.
 
     >>> with_time("--time=10m"), with_time("--time"), with_time("--times")
     ('--time_limit=10m', '--time_limit', '--times')
@@ -156,7 +156,7 @@ def with_time(argument: str) -> str:
 
 
 def with_paths(arguments: list[str]) -> list[str]:
-    """The arguments with the home folder in place of a leading ``~``, which a shell leaves in ``--source=~/images``.
+    """Returns the arguments with the home folder for a leading ``~``, which a shell leaves in ``--source=~/images``.
 
     Raises:
         UserError: a URL in place of a path, as it was given: paths would drop one of its slashes.
@@ -175,7 +175,7 @@ def with_paths(arguments: list[str]) -> list[str]:
 
 
 def with_range_joined(arguments: list[str]) -> list[str]:
-    """A range that begins with a negative number in one word with its name, or the parser takes it for an option.
+    """Joins a range that begins with a negative number to its name, or the parser takes it for an option.
 
     >>> with_range_joined(["train", "--data.range", "-1000,2000", "--seed", "1"])
     ['train', '--data.range=-1000,2000', '--seed', '1']
@@ -190,7 +190,7 @@ def with_range_joined(arguments: list[str]) -> list[str]:
 
 
 def with_repeated_united(arguments: list[str]) -> list[str]:
-    """Several ``--source`` become one list, which is what the parser takes; so do the settings of several backbones.
+    """Joins several ``--source`` to one list, which the parser takes; likewise the settings of several backbones.
 
     >>> with_repeated_united(["train", "--source", "a", "--source=b, c", "--seed", "1"])
     ['train', '--seed', '1', '--source', '["a", "b, c"]']
@@ -201,7 +201,7 @@ def with_repeated_united(arguments: list[str]) -> list[str]:
 
 
 def with_targets_named(arguments: list[str]) -> list[str]:
-    """Several ``--target`` become one dictionary by their names, which is what the parser takes; so do ``--evaluate``.
+    """Joins several ``--target`` to one dictionary by their names, which the parser takes; likewise ``--evaluate``.
 
     >>> with_targets_named(["train", "--target", "a", "--target", "night=b", "--evaluate=night=c"])
     ['train', '--target', '{"a": "a", "night": "b"}', '--evaluate', '{"night": "c"}']
@@ -248,12 +248,12 @@ def _values_of(arguments: list[str], option: str) -> tuple[list[str], list[str]]
 
 
 def names_of(arguments: list[str]) -> set[str]:
-    """The settings on a command line, without their dashes and values."""
+    """Returns the names of the settings on a command line, without dashes and values."""
     return {argument.split("=")[0].lstrip("-") for argument in arguments if argument.startswith("-")}
 
 
 def preset_in(arguments: list[str]) -> str | None:
-    """The preset that a command line asks for, by ``--preset`` or in the file of ``--config``.
+    """Returns the preset that a command line asks for, by ``--preset`` or in the file of ``--config``.
 
     A backbone that is not ours, without a preset and without a configuration, asks for ``photo-features``.
     """
@@ -267,7 +267,7 @@ def preset_in(arguments: list[str]) -> str | None:
 
 
 def first_look(arguments: list[str], *names: str) -> argparse.Namespace:
-    """The values of a few settings, before there is a parser of all."""
+    """Returns the values of a few settings, before there is a parser of all."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in names:
         first.add_argument(name, nargs="?")
@@ -275,7 +275,7 @@ def first_look(arguments: list[str], *names: str) -> argparse.Namespace:
 
 
 def _with_backbone_of_init(arguments: list[str]) -> list[str]:
-    """The command line with the backbone of the run that it starts from, where it names a run and no backbone."""
+    """Returns the command line with the backbone of the run that it starts from, where it names no backbone."""
     given = first_look(arguments, "--init", "--config", "--backbone")
     if given.init is None or given.config is not None or given.backbone is not None:
         return arguments
@@ -284,7 +284,7 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
 
 
 def _with_kit(arguments: list[str]) -> list[str]:
-    """The command line with the settings of the kit that it starts from, but those that it names itself."""
+    """Returns the command line with the settings of the kit that it starts from, but those that it names itself."""
     given, named = first_look(arguments, "--kit", "--config"), names_of(arguments)
     if (
         arguments[:1] not in (["train"], ["checks"])
@@ -312,7 +312,7 @@ def _typed(value: object) -> str:
 
 
 def _with_preset(arguments: list[str]) -> list[str]:
-    """The command line with the preset that its backbone asks for, as if it had been typed.
+    """Returns the command line with the preset that its backbone asks for, as if it had been typed.
 
     ``--print_config=skip_default`` would leave it out as a default, and what it prints would be another run.
     """

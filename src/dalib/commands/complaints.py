@@ -55,7 +55,7 @@ class Parser(ArgumentParser):
             raise UserError(f"{name}: {_one_of(list(action.choices), str(value))}{about} (see {self.prog} --help)")
 
     def _subcommand_of(self, message: str, error: Exception | None) -> ArgumentParser:
-        """The parser of the subcommand that a message is about, or this one."""
+        """Returns the parser of the subcommand that a message is about, or this one."""
         found: ArgumentParser | None = getattr(error, "subcommand_parser", None)
         if found is None and message.startswith(_REQUIRED):  # as COMMAND.NAME, where the whole command line is parsed
             commands = self._subcommands_action
@@ -135,7 +135,7 @@ def _with_causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _about_key(text: str, parser: ArgumentParser) -> str:
-    """A value that does not fit: what the setting takes is the parser's to know, the value is in the text."""
+    """Returns the complaint about a value that does not fit: the parser knows what fits, the text has the value."""
     key, _, rest = text.removeprefix(_KEY).partition('"')
     said = without_breaks(rest.lstrip(":"))
     own = [each for each in parser._option_string_actions if each.startswith(f"--{key}.")]

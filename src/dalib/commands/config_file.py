@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def read_config(path: Path) -> TrainConfig:
-    """The configuration of a run from its YAML file.
+    """Reads the configuration of a run from its YAML file.
 
     Raises:
         UserError: a file that is missing or does not fit.

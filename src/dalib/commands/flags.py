@@ -73,7 +73,7 @@ class FlagSpelling:
 
 
 def _value(value: object) -> str:
-    """A value as the parser takes it."""
+    """Returns a value as the parser takes it."""
     if value is None:
         return "null"
     if isinstance(value, bool):

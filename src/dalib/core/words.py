@@ -61,7 +61,7 @@ _ELSEWHERE = {
 
 
 def likelihood(probability: float) -> str:
-    """A probability in whole percent, which an estimate never has exactly 0 or 1 of.
+    """Returns a probability in whole percent, which an estimate never has exactly 0 or 1 of.
 
     >>> likelihood(0.974), likelihood(0.9999), likelihood(0.0)
     ('97%', 'over 99%', 'under 1%')
@@ -72,7 +72,7 @@ def likelihood(probability: float) -> str:
 
 
 def undecided(probability: float, certainty: float) -> str:
-    """A probability in whole percent that is not certain, and is not rounded to where it would be.
+    """Returns a probability in whole percent that is not certain, and is not rounded to where it would be.
 
     >>> undecided(0.8967, 0.9), undecided(0.104, 0.9), undecided(0.5, 0.9)
     ('89%', '11%', '50%')

@@ -185,7 +185,7 @@ def _decoded_fields(kind: Any, content: Any, where: str) -> Any:
 
 
 def _decoded_optional(kinds: tuple[Any, ...], content: Any, where: str) -> Any:
-    """A value or None: NaN, which older files have in places, is None where a number may be missing."""
+    """Returns a value or None: NaN, which older files have in places, is None where a number may be missing."""
     (kind,) = (each for each in kinds if each is not type(None))
     if content is None or (kind is float and isinstance(content, float) and not math.isfinite(content)):
         return None

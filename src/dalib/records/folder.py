@@ -108,7 +108,7 @@ class RunFolder(TrainingFolder):
 
     @classmethod
     def existing(cls, path: str | Path, argument: str = "run") -> RunFolder:
-        """The run at ``path``, which errors call the value of an argument.
+        """Returns the run at ``path``, which errors call the value of an argument.
 
         Raises:
             UserError: no such folder, or not a run.
@@ -161,7 +161,7 @@ class RunFolder(TrainingFolder):
 
     @classmethod
     def of(cls, run: RunFolder | str | Path) -> RunFolder:
-        """A run as functions take it: itself, or its path, see :meth:`existing`."""
+        """Returns a run, which is given itself or by its path, see :meth:`existing`."""
         return run if isinstance(run, RunFolder) else cls.existing(run)
 
     @property
@@ -260,7 +260,7 @@ class RunFolder(TrainingFolder):
         return self.root / "lock"
 
     def models(self) -> dict[str, Path]:
-        """The model folders that are there, by name; the selected one first.
+        """Returns the model folders that are there, by name; the selected one first.
 
         Raises:
             UserError: summary.json or selection.json is damaged.
@@ -270,7 +270,7 @@ class RunFolder(TrainingFolder):
         return {name: found[name] for name in sorted(found, key=lambda name: name != selected)}
 
     def model_folders(self) -> dict[ModelName, Path]:
-        """The model folders that are there, by name, adapted first. Selecting another model moves none of them."""
+        """Returns the model folders that are there, by name, adapted first. Selecting another model moves none."""
         found: dict[ModelName, Path]
         if Summary.read(self.summary).own == "source-only":
             found = {"source-only": self.model}

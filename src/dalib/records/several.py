@@ -108,7 +108,7 @@ class SeveralFolder:
 
     @classmethod
     def existing(cls, path: str | Path) -> SeveralFolder:
-        """The folder at ``path``.
+        """Returns the folder at ``path``.
 
         Raises:
             UserError: no such folder, or not one of several targets.
@@ -139,11 +139,11 @@ class SeveralFolder:
         return self.root / "report.html"
 
     def run(self, name: str) -> RunFolder:
-        """The run of a target."""
+        """Returns the run of a target."""
         return RunFolder(self.root / name)
 
     def names(self) -> tuple[str, ...]:
-        """The targets in the order in which they are trained.
+        """Returns the targets in the order in which they are trained.
 
         Raises:
             UserError: targets.json is damaged.
@@ -151,7 +151,7 @@ class SeveralFolder:
         return tuple(each.name for each in SeveralTargets.read(self.record).targets)
 
     def runs(self) -> dict[str, RunFolder]:
-        """The runs that have begun, by the names of their targets.
+        """Returns the runs that have begun, by the names of their targets.
 
         Raises:
             UserError: targets.json is damaged.

@@ -57,7 +57,7 @@ def model_card(records: RunRecords, model: str, classes: Sequence[str], *, libra
 
 
 def _without_places(records: RunRecords) -> RunRecords:
-    """The records with data sets by their names alone: where they lie is nobody else's business."""
+    """Returns the records with data sets by their names alone: where they lie is nobody else's business."""
     evaluations = tuple(replace(each, data=_last(each.data)) for each in records.evaluations)
     labelled, selection = records.labelled, records.selection
     if labelled:
@@ -170,5 +170,5 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|#&~])")
 
 
 def _plain(text: str) -> str:
-    """Text in which nothing is Markdown or HTML."""
+    """Returns the text with everything escaped that is Markdown or HTML."""
     return _SPECIAL.sub(r"\\\1", clean(text))

@@ -152,7 +152,7 @@ _VALIDATION = "source_validation_accuracy"
 
 
 def _selected_by(selection: Selection | None, labels: str, data: object) -> str:
-    """The remark on a selected model's accuracy that is a little too high, because these labels selected it."""
+    """Returns the remark that an accuracy is a little too high, because these labels selected the model."""
     return f"; they selected {selection.model}" if selection and selection.chosen_on(labels, data) else ""
 
 

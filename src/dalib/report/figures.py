@@ -84,7 +84,7 @@ def picture(content: bytes) -> Picture | None:
 
 
 def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
-    """Width and height, of the first header of a frame; segments of other kinds are passed over by their length."""
+    """Returns width and height, of the first header of a frame; other segments are passed over by their length."""
     place = 2
     while place + 9 <= len(content) and content[place] == 0xFF:
         marker, length, _, height, width = struct.unpack(">BHBHH", content[place + 1 : place + 9])
@@ -95,7 +95,7 @@ def _size_of_jpeg(content: bytes) -> tuple[int, int] | None:
 
 
 def ticks(low: float, high: float, about: int = 4) -> list[float]:
-    """Round numbers, evenly spaced, the first at or below ``low`` and the last at or above ``high``.
+    """Returns round numbers, evenly spaced, the first at or below ``low`` and the last at or above ``high``.
 
     >>> ticks(0, 0.93)
     [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -164,7 +164,7 @@ def line_chart(
 
 
 def shade(count: int, row: int) -> str:
-    """Opacity of a cell of a confusion matrix with ``row`` images in its row; small shares are lifted to be seen."""
+    """Returns the opacity of a cell of a confusion matrix with ``row`` images in its row; small shares are lifted."""
     return f"{0.08 + 0.47 * (count / row) ** 0.6:.2f}" if count and row else "0"
 
 
@@ -186,7 +186,7 @@ def short(name: str, length: int = 48) -> str:
 
 
 def percent(share: float | None) -> str:
-    """A share as a percentage; a dash where there is no number.
+    """Returns a share as a percentage; a dash where there is no number.
 
     >>> percent(0.961)
     '96.1%'
@@ -205,7 +205,7 @@ def interval(low_high: Sequence[float]) -> str:
 
 
 def sentence(text: Any) -> str:
-    """The text with a capital and a full stop.
+    """Returns the text with a capital and a full stop.
 
     >>> sentence("the score fell")
     'The score fell.'
@@ -217,7 +217,7 @@ def sentence(text: Any) -> str:
 
 
 def number(value: Any) -> float | None:
-    """The value, if it is a finite number; files of ours may hold null and NaN, and those of others anything.
+    """Returns the value if it is a finite number: our files may hold null and NaN, and those of others anything.
 
     >>> number(0.5), number(float("nan")), number("0.5")
     (0.5, None, None)
@@ -227,12 +227,12 @@ def number(value: Any) -> float | None:
 
 
 def points_between(share: float, reference: float) -> float:
-    """Difference in percentage points, of the numbers as printed, so that a reader's subtraction agrees."""
+    """Returns the difference in percentage points, of the numbers as printed, so that a reader's subtraction agrees."""
     return round(round(100 * share, 1) - round(100 * reference, 1), 1) + 0.0  # + 0.0: no negative zero
 
 
 def signed(points: float) -> str:
-    """``11.2`` -> ``+11.2``, with a true minus sign."""
+    """Returns a number with its sign, ``11.2`` -> ``+11.2``, and a true minus."""
     return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
 
 

@@ -91,7 +91,7 @@ def _told(run: Path, labels: Path) -> Call:
 
 
 def picture_in(path: Path, black_white: Range | None = None) -> Image.Image | None:
-    """The picture in a file; None where it cannot be read. ``black_white`` is the range of its model."""
+    """Returns the picture in a file; None where it cannot be read. ``black_white`` is the range of its model."""
     try:
         with pillow_warnings_as_errors():
             return read_picture(path, SIDE, black_white)

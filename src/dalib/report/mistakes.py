@@ -123,7 +123,7 @@ def _matrix(classes: Sequence[str], confusion: Counts) -> list[MatrixRow]:
 
 
 def _pairs(classes: Sequence[str], confusion: Counts) -> list[Pair]:
-    """The most frequent mistakes."""
+    """Returns the most frequent mistakes."""
     pairs = [
         Pair(classes[row], classes[column], count, count / sum(counts))
         for row, counts in enumerate(confusion)
@@ -134,7 +134,7 @@ def _pairs(classes: Sequence[str], confusion: Counts) -> list[Pair]:
 
 
 def _changes(classes: Sequence[str], models: Mapping[str, MeasuredModel], baseline: str | None) -> list[Change]:
-    """Accuracy of each class without and with adaptation; where there are many, those that changed most."""
+    """Returns the accuracy of each class without and with adaptation; of many, those that changed most."""
     if baseline is None:
         return []
     changes = []

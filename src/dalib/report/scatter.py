@@ -110,7 +110,7 @@ class _Placed:
 
 
 def _placed(domains: MappedDomains, classes: int) -> dict[str, list[_Placed]]:
-    """The points of each domain in the frame; one scale for both axes, so that a distance is one in any direction."""
+    """Returns the points of each domain in the frame; both axes have one scale, so that distances can be compared."""
     points = {
         "source": _thinned(domains.source, domains.source_tiles, classes),
         "target": _thinned(domains.target, domains.target_tiles, classes),
@@ -151,7 +151,7 @@ def _thumbnails(points: dict[str, list[_Placed]], classes: Sequence[str], sheet:
 
 
 def _path(domain: str, places: list[tuple[int, int]]) -> str:
-    """Hollow squares for the source. A target image is a line of no length, which round ends make a dot."""
+    """Returns hollow squares for the source. A target image is a line of no length, which round ends make a dot."""
     places = list(dict.fromkeys(places))  # no mark twice in one place
     if domain == "source":
         half = SQUARE // 2

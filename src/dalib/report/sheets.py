@@ -45,7 +45,7 @@ Array = NDArray[np.float32]
 
 
 def write_view_sheet(path: Path, images: Rows, student: Augment, teacher: Augment, seed: int) -> None:
-    """PNG: a row for each of some images (N, C, H, W) uint8; columns: itself, two student views, two teacher views."""
+    """Writes a PNG: a row for each of some images (N, C, H, W) uint8, with two student views and two teacher views."""
     chosen = images[_choose(len(images), SHEET_IMAGES, seed)]
     columns = [chosen.float()]
     for name, view in (("student", student), ("teacher", teacher)):
@@ -284,7 +284,7 @@ def _tiles(
 
 
 def _thumbnails(images: Tensor) -> Tensor:
-    """(N, C, H, W) uint8 -> the same, not larger than a thumbnail."""
+    """Returns images (N, C, H, W) uint8, not larger than a thumbnail."""
     return _resized(images, min(TILE, images.shape[-1]))
 
 
@@ -304,7 +304,7 @@ def _drawn(features: Tensor, classes: Tensor, seed: int) -> tuple[Tensor, list[i
 
 
 def _principal(points: Array) -> Array:
-    """(N, D) -> (N, K), 2 <= K <= 50: the coordinates along the directions in which the points differ most."""
+    """Computes the coordinates (N, K) of points (N, D) along the 2 <= K <= 50 directions in which they differ most."""
     centred = points.astype(np.float64) - points.mean(axis=0, dtype=np.float64)
     centred /= max(float(np.abs(centred).max(initial=0.0)), 1e-12)  # squares of large numbers overflow
     # by way of the (N, N) products: there are few images, and features may have tens of thousands of entries
@@ -340,7 +340,7 @@ def _choose(size: int, count: int, seed: int) -> Tensor:
 
 
 def _shown(picture: Image.Image, size: int) -> Image.Image:
-    """The picture, whose images are ``size`` pixels wide, at a readable size: pixels repeated, or averaged."""
+    """Returns the picture, whose images are ``size`` pixels wide, at a readable size: pixels repeated, or averaged."""
     if size > LARGEST_CELL:
         scale = LARGEST_CELL / size
         return picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
@@ -349,12 +349,12 @@ def _shown(picture: Image.Image, size: int) -> Image.Image:
 
 
 def _stretched(views: Tensor) -> Tensor:
-    """Each image to [0, 1] between its own least and greatest value."""
+    """Stretches each image to [0, 1] between its own least and greatest value."""
     low = views.amin(dim=(1, 2, 3), keepdim=True)
     return (views - low) / (views.amax(dim=(1, 2, 3), keepdim=True) - low).clamp_min(1e-6)
 
 
 def as_image(pixels: Tensor) -> Image.Image:
-    """(C, H, W) uint8 -> PIL image."""
+    """Returns pixels (C, H, W) uint8 as a PIL image."""
     array = pixels.permute(1, 2, 0).numpy()
     return Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array)

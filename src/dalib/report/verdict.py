@@ -274,7 +274,7 @@ def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected:
 
 
 def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
-    """The model that is better by the labels and yet not selected."""
+    """Returns the remark on a model that is better by the labels and yet not selected."""
     better = advice.better(measured.tone)
     if not better:
         return ()
@@ -324,7 +324,7 @@ def _unreliable(estimates: dict[str, Estimate]) -> list[str]:
 
 
 def _alone(judgement: Judgement, estimates: dict[str, Estimate]) -> tuple[str, list[str]]:
-    """Headline and notes where there is only one model."""
+    """Returns headline and notes where there is only one model."""
     said, notes = judgement.headline.rstrip(". "), [_ESTIMATE]
     (name, estimate), *_ = [*estimates.items()] or [("", Estimate())]
     if estimate.value is None:
@@ -333,7 +333,7 @@ def _alone(judgement: Judgement, estimates: dict[str, Estimate]) -> tuple[str, l
 
 
 def _compared(judgement: Judgement) -> tuple[str, list[str]]:
-    """Headline and notes of the comparison of several models without labels."""
+    """Returns headline and notes of the comparison of several models without labels."""
     headline, outcome, probability = judgement.headline.rstrip(". "), judgement.outcome, probability_of(judgement)
     if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
         headline = f"Adaptation {_BAD[outcome]}: {headline}"
@@ -433,7 +433,7 @@ class _Advice:
         return self._label("collapsed"), self._measure()
 
     def better(self, tone: Tone) -> str:
-        """The model that is better by the labels, where another one is selected; else empty."""
+        """Returns the model that is better by the labels, where another one is selected; else empty."""
         found = {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
         return found if self.selected and found != self.selected else ""
 

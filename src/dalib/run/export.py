@@ -223,7 +223,7 @@ def _write_and_check(made: Path, format: ExportFormat, folder: Path) -> _Written
 
 
 def _difference(made: Path, images: Tensor, expected: Tensor) -> float:
-    """The largest one between the logits of what was written and those of PyTorch, as a share of the latter's range.
+    """Returns the largest difference of the written model's logits from PyTorch's, as a share of the latter's range.
 
     Args:
         expected: (N, K) probabilities that PyTorch has for the images.
@@ -297,7 +297,7 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> str:
 
 
 def _random_images(count: int, preprocessing: Preprocessing) -> Tensor:
-    """(count, C, size, size) uint8 with shapes and noise, as photographs have both; the same each time."""
+    """Draws images (count, C, size, size) uint8 with shapes and noise, as photographs have both; the same each time."""
     generator = torch.Generator().manual_seed(0)
     shape = (count, preprocessing.channels)
     coarse = torch.rand(*shape, 4, 4, generator=generator)

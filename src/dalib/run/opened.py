@@ -341,7 +341,7 @@ class Run:
         )
 
     def _pictures(self) -> list[str]:
-        """Target images with both models' answers; those on which they differ first, as the report has them."""
+        """Returns target images with both models' answers; those on which they differ first, as the report has them."""
         listed = self.folder.samples / "samples.json"
         found: list[str] = []
         samples = {each.file: each for each in (read_list(Sample, listed) if listed.is_file() else ())}  # each once

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def claimed(run: RunFolder) -> Iterator[None]:
-    """The run's folder, for this process alone as long as it lives.
+    """Claims the run's folder for this process alone, as long as it lives.
 
     Raises:
         UserError: another process has it.

@@ -359,7 +359,7 @@ _MLFLOW_TOGETHER = 100  # parameters that it takes at once
 
 
 def make_tracker(name: str) -> Tracker:
-    """The tracker that ``--track`` names: tensorboard, mlflow or wandb.
+    """Makes the tracker that ``--track`` names: tensorboard, mlflow or wandb.
 
     Raises:
         UserError: its package is not installed.
@@ -390,7 +390,7 @@ def _require(name: str, package: str | None = None) -> None:
 
 
 def _identity(run: TrackedRun, service: str) -> tuple[str, bool]:
-    """The run's id at a service, and whether it was known before; 21 lower-case letters and digits, as swanlab asks."""
+    """Returns the run's id at a service, 21 lower-case letters and digits as swanlab asks, and whether it was known."""
     known = _known_identity(run, service)
     if known is not None:
         return known, True
@@ -419,6 +419,6 @@ def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _as_markdown(values: Mapping[str, Any]) -> str:
-    """YAML as code: TensorBoard shows text as Markdown."""
+    """Returns YAML as code: TensorBoard shows text as Markdown."""
     lines = yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True, width=10_000).splitlines()
     return "".join(f"    {line}\n" for line in lines)

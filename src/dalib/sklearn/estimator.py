@@ -395,7 +395,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         sample_domain: ArrayLike | None = None,
         allow_source: bool = False,
     ) -> NDArray[Any]:
-        """The most probable class (N,) of each row; arguments and errors as :meth:`predict_proba`."""
+        """Returns the most probable class (N,) of each row; arguments and errors as :meth:`predict_proba`."""
         found = self.predict_proba(X, sample_domain=sample_domain, allow_source=allow_source)
         classes: NDArray[Any] = self.classes_[found.argmax(axis=1)]
         return classes
@@ -409,7 +409,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         sample_domain: ArrayLike | None = None,
         allow_source: bool = False,
     ) -> float:
-        """Accuracy on rows with these labels; other arguments and errors as :meth:`predict_proba`."""
+        """Returns the accuracy on rows with these labels; other arguments and errors as :meth:`predict_proba`."""
         predicted = self.predict(X, sample_domain=sample_domain, allow_source=allow_source)
         return float(accuracy_score(y, predicted, sample_weight=sample_weight))
 
@@ -436,7 +436,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         return {"source-only": Readers(of_source, of_source), "adapted": Readers(of_source, of_target)}
 
     def _config(self, seed: int, source: NDArray[Any]) -> TrainConfig:
-        """The steady part is that of the presets ``digits`` and ``photo-features``."""
+        """Returns the configuration; its steady part is that of the presets ``digits`` and ``photo-features``."""
         every = max(1, int(self.steps) // 10)
         small = source.ndim > 2 and preprocessing_of(source).size <= LARGEST_FOR_DIGITS
         config = TrainConfig(
@@ -509,7 +509,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             say(f"{name} round {line['step']}: {line['changed']:.1%} of the target changed their class")
 
     def _check_settings(self) -> None:
-        """Refuse the first setting that is out of its range."""
+        """Refuses the first setting that is out of its range."""
         for name, least in (("steps", 1), ("batch", 2)):
             value = getattr(self, name)
             if not isinstance(value, Integral) or value < least:

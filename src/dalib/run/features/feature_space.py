@@ -538,5 +538,5 @@ def standardization(features: Rows, device: torch.device) -> Standardized:
 
 
 def one_by_one(features: Tensor) -> Tensor:
-    """(N, V, D) -> (N V, D) float32: each view as an image of its own."""
+    """Returns views (N, V, D) as (N V, D) float32: each as an image of its own."""
     return features.flatten(0, 1).float()

@@ -75,7 +75,7 @@ def feature_inputs(
     features_dim: int,
     standardized: StandardizedViews | None = None,
 ) -> Inputs:
-    """Training on stored features (N, V, D) of the backbone: bottleneck and head alone, on random views of the V.
+    """Returns the inputs of a training of bottleneck and head on stored features (N, V, D), random ones of the V views.
 
     Plain is all of what is stored: rows to predict hold the views to average, and no random ones. With
     ``standardized`` features are standardised before the network, which then does not do it.

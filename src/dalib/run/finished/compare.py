@@ -130,7 +130,7 @@ def compare_runs(runs: Sequence[RunFolder | str | Path]) -> list[str]:
 
 
 def _common(compared: Sequence[Compared]) -> LabelledSet | None:
-    """The largest labelled set that each run's selected model was measured on; None without one."""
+    """Returns the largest labelled set that each run's selected model was measured on; None without one."""
     sets = [{each for each, accuracies in run.accuracies.items() if run.selected in accuracies} for run in compared]
     shared = set.intersection(*sets)
     return max(shared, key=lambda each: (each.count, each.kind == "evaluation", each.key), default=None)

@@ -236,7 +236,7 @@ def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple
 
 
 def _difference(labels: LabelledSample) -> LabelledEstimate:
-    """The first model less the second, from the images on which they differ where the strata keep these apart."""
+    """Estimates the first model less the second, from the images on which they differ where strata keep these apart."""
     given, differ, strata, population = labels.given, labels.differ, labels.strata, labels.population
     here = differ[given.rows]
     differing = int(differ.sum())
@@ -257,7 +257,7 @@ def _difference(labels: LabelledSample) -> LabelledEstimate:
 
 
 def _fitting(estimates: dict[str, LabelledEstimate], difference: LabelledEstimate) -> dict[str, LabelledEstimate]:
-    """The accuracies such that the first less the second is the difference.
+    """Returns the accuracies such that the first less the second is the difference.
 
     They are it where each stratum has a label. One without a label is left out of the accuracies, which makes each of
     them a share of the rest; the difference knows that there is none where the models agree. The mean of both

@@ -247,7 +247,7 @@ class Predictor:
             warnings.warn(describe_outside_range(clipped, black_white), stacklevel=6)
 
     def _pixels(self, image: Any) -> np.ndarray:
-        """(C, size, size) uint8."""
+        """Returns the pixels (C, size, size) uint8."""
         preprocessing = self.model.description.preprocessing
         if isinstance(image, bytes):
             return read_pixels(image, preprocessing)
@@ -311,7 +311,7 @@ def cells_of(names: Sequence[str], probabilities: Tensor, description: ModelDesc
 
 
 def load(path: str | Path, *, model: str | None = None, device: str = "auto") -> Predictor:
-    """The model of a run's folder, or of what ``dalib export`` wrote.
+    """Loads the model of a run's folder, or of what ``dalib export`` wrote.
 
     Args:
         path: the folder of a run or of an exported model, or a file that ends in .onnx or .pt2.
@@ -350,7 +350,7 @@ class ChosenModel:
 
 
 def chosen_model(path: str | Path, model: str | None) -> ChosenModel:
-    """The model of that name, or the run's selected one: looked up once, so that a switch meanwhile changes nothing.
+    """Returns the model of that name, or the selected one: looked up once, so that a switch meanwhile changes nothing.
 
     Raises:
         UserError: not a run nor a model, or no model of that name.
@@ -453,7 +453,7 @@ def representation_in(opened: OpenedModel, path: str | Path) -> FeatureNetwork:
 
 
 def identity_of(path: str | Path, *, model: str | None = None) -> str:
-    """The digest of the files of a model: another model has another one. Errors as :func:`load`."""
+    """Computes the digest of the files of a model: another model has another one. Errors as :func:`load`."""
     place = _place_of(Path(expanded(path)), model)
     digest = hashlib.blake2b(digest_size=16)
     for each in [place] if place.is_file() else sorted([place / "config.json", *place.glob("*.safetensors")]):
@@ -465,7 +465,7 @@ def identity_of(path: str | Path, *, model: str | None = None) -> str:
 
 
 def model_folder(run: RunFolder, model: str | None) -> Path:
-    """The folder of a run's model; None is the selected one.
+    """Returns the folder of a run's model; None is the selected one.
 
     Raises:
         UserError: none of that name.
@@ -477,7 +477,7 @@ def model_folder(run: RunFolder, model: str | None) -> Path:
 
 
 def _place_of(path: Path, model: str | None) -> Path:
-    """The file or the folder of a model that a path means."""
+    """Returns the file or the folder of a model that a path means."""
     if not _is_one_model(path):
         return model_folder(RunFolder.existing(path), model)
     if model is not None:

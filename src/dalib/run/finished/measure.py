@@ -62,7 +62,7 @@ def evaluate(
     cache: CachePolicy = "disk",
     groups: str | None = None,
 ) -> Evaluation:
-    """Measure every model of the run against labels, and keep the result in the run's folder.
+    """Measures every model of the run against labels, and keeps the result in the run's folder.
 
     Where the 95% interval of the difference leaves out 0, the better model becomes the selected one, unless the user
     has chosen (:func:`dalib.run.finished.select.keep`), or the images are those of the run's source.
@@ -107,7 +107,7 @@ def evaluate(
 
 
 def decide(run: RunFolder, result: Evaluation, *, held: bool = False) -> None:
-    """Let what :func:`measure` returned decide the run's selection, and print what came of it.
+    """Lets what :func:`measure` returned decide the run's selection, and prints what came of it.
 
     Args:
         held: whether the caller holds the run's lock, as a training does.
@@ -328,7 +328,7 @@ def _predicted(folder: Path, rows: Rows, source: str, device: torch.device, prec
 
 
 def slug(where: str) -> str:
-    """A name for a file or folder, of the last part of a path or of any other name."""
+    """Returns a name for a file or folder, of the last part of a path or of any other name."""
     return (
         "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name_of_path(where))[:60].strip(
             "."

@@ -171,7 +171,7 @@ def _left_out(run: RunFolder) -> list[str]:
 
 
 def _range_of(run: RunFolder) -> Range | None:
-    """The range that the run's models read images of more than 8 bits with; None where it has no model any more."""
+    """Returns the range that the run's models read deep images with; None where it has no model any more."""
     try:
         return load_description(next(iter(models_of(run).values()))).preprocessing.range
     except UserError:

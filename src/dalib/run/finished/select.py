@@ -71,7 +71,7 @@ def keep(run: RunFolder | str | Path, model: str) -> Selection:
 
 
 def conclude(run: RunFolder, model: ModelName, by: SelectedBy) -> Selection:
-    """Select at the end of a training that left the adapted model in ``model/``; its process holds the run's lock.
+    """Selects at the end of a training that left the adapted model in ``model/``; its process holds the run's lock.
 
     A choice that was made by hand before, as when a finished run is trained on, stays; so does a measurement of models
     that have not changed since.
@@ -158,7 +158,7 @@ def settle(run: RunFolder, measured: Measurement, *, held: bool = False) -> str:
 
 
 def _before(run: RunFolder) -> Selection | None:
-    """The selection on record; None without one, or where it cannot be read."""
+    """Returns the selection on record; None without one, or where it cannot be read."""
     try:
         return run.selection() if run.selected.is_file() else None
     except UserError:
@@ -181,7 +181,7 @@ def _follow(run: RunFolder, selection: Selection) -> None:
 
 
 def _copy(folder: Path, to: Path) -> None:
-    """Copy a model file by file, each whole or not at all; by hard links, which take no room, where the system can."""
+    """Copies a model file by file, each whole or not at all; by hard links, which take no room, where possible."""
     to.mkdir(parents=True, exist_ok=True)
     for name in _FILES:
         if _same_file(folder / name, to / name):

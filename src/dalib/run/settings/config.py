@@ -582,7 +582,7 @@ def expected_of(name: str) -> str | None:
 
 
 def by_name(config: TrainConfig) -> dict[str, Any]:
-    """Each setting under its name on the command line: those of groups with a dot.
+    """Returns each setting under its name on the command line: those of groups with a dot.
 
     >>> by_name(TrainConfig())["data.fit"]
     'crop'

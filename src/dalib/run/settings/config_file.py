@@ -77,7 +77,7 @@ def as_meant(config: TrainConfig, given: Mapping[str, Any]) -> TrainConfig:
 
 
 def require_settings(path: Path) -> None:
-    """Refuse a file for ``--config`` that is not there, or does not hold settings.
+    """Refuses a file for ``--config`` that is not there, or does not hold settings.
 
     Raises:
         UserError: it names the file, and what came in place of settings.
@@ -107,7 +107,7 @@ def _in_one_line(error: Exception) -> str:
 
 
 def require_plain(path: Path) -> None:
-    """Refuse YAML that would fill the memory or the stack: aliases multiply what a file holds, nesting has no end.
+    """Refuses YAML that would fill the memory or the stack: aliases multiply what a file holds, nesting has no end.
 
     Raises:
         UserError: aliases, values within more than DEEPEST others, or a file that is not UTF-8.

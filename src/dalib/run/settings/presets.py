@@ -243,7 +243,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
 
 
 def from_preset(name: str, **settings: Any) -> TrainConfig:
-    """The configuration of a preset, changed by ``settings``.
+    """Returns the configuration of a preset, changed by ``settings``.
 
     Nested settings are given with a dot: ``from_preset("digits", source="mnist", **{"optimizer.lr": 1e-3})``.
 
@@ -301,7 +301,7 @@ def with_settings(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConf
 
 
 def check_applied(config: TrainConfig) -> None:
-    """Refuse a configuration that names a preset and has none of its settings.
+    """Refuses a configuration that names a preset and has none of its settings.
 
     Raises:
         UserError: such as ``TrainConfig(preset="digits")``, whose other fields are the defaults.

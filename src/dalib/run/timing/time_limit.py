@@ -74,7 +74,7 @@ class Recipe:
 
     @classmethod
     def of(cls, config: TrainConfig, counts: Counts) -> Recipe:
-        """The views are to be chosen where they are as many as the preset has."""
+        """Returns the recipe of a configuration; views are to be chosen where they are as many as the preset has."""
         preset = {} if config.preset is None else PRESETS[config.preset]
         views = preset.get("features") if config.features else None
         own = replace(config, steps=preset.get("steps"), epochs=preset.get("epochs"))
