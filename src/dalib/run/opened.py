@@ -84,7 +84,9 @@ def compare(*runs: Run | str | Path) -> list[str]:
 
 
 class Run:
-    """A run on disk: what came of it, and what can be done with it. Make one with :func:`adapt` or :func:`open_run`.
+    """A run on disk: what came of it, and what can be done with it.
+
+    :func:`dalib.run.adapt.adapt` or :func:`open_run` makes one.
 
     Args:
         folder: the files of the run.
@@ -144,7 +146,7 @@ class Run:
 
         Args:
             images: a folder, flat or nested, a list file, one image file, several of these paths, or images that are
-                objects, as :func:`adapt` takes them for a target.
+                objects, as :func:`dalib.run.adapt.adapt` takes them for a target.
             out: also write a table, CSV or Parquet by the ending, as ``dalib predict`` does. Images that are objects
                 have the names there that their predictions have.
             model: adapted, aligned or source-only; by default the selected model.
@@ -223,7 +225,7 @@ class Run:
 
         Args:
             data: folder with a folder of images for each class, list file, name of a labelled set, or images that are
-                objects, as :func:`adapt` takes them for a source.
+                objects, as :func:`dalib.run.adapt.adapt` takes them for a source.
             device: where the models predict: auto, cpu, cuda or mps.
             strict: whether unreadable images are refused instead of skipped.
             root: where named sets are.
@@ -362,7 +364,7 @@ class Run:
 
 
 class Runs(Mapping[str, Run]):
-    """Runs of several targets by their names. Make them with :func:`adapt_each` or :func:`open_runs`.
+    """Runs of several targets by their names. Make them with :func:`dalib.run.adapt.adapt_each` or :func:`open_runs`.
 
     Args:
         folder: the folder that the runs lie in.
