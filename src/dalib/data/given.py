@@ -206,6 +206,19 @@ def unlabelled_items(data: Any, argument: str) -> Items:
     return items_of(data, argument, labelled=False)
 
 
+def names_of_items(items: Items) -> tuple[tuple[str, ...], bool]:
+    """Returns the names of items, and whether all are files.
+
+    Files of a list, a series or a data frame are named by their paths, other items by their number.
+    """
+    names = numbered(items.name, items.count)
+    if items.name != "list":
+        return names, False
+    files = [image if isinstance(image, Path) else None for image, _ in items.dataset]
+    found = tuple(name if file is None else str(file) for name, file in zip(names, files, strict=True))
+    return found, None not in files
+
+
 def _items(pairs: list[tuple[Any, Any]], given: Any) -> Items:
     """Returns pairs of image and label as items, named for what they came in."""
     items = Items(pairs, lambda item: item[0], lambda item: item[1], None)

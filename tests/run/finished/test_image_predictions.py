@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -88,6 +89,25 @@ def test_objects_are_named_by_their_number_and_a_wrong_one_costs_no_other(togeth
     found = predicted([*(Image.fromarray(each) for each in images[:3]), np.zeros((4, 4, 7), np.uint8)])
     assert [row.path for row in found] == ["list/0", "list/1", "list/2"]
     assert [(each.path, bool(each.reason)) for each in found.unreadable] == [("list/3", True)]
+
+
+@pytest.mark.parametrize("kind", ["frame", "series", "array", "paths and labels", "pairs"])
+def test_files_keep_their_paths_in_whatever_they_come(kind, folder):
+    files = [str(folder / f"{number}.png") for number in (3, 0, 4)]
+    given = {
+        "frame": pd.DataFrame({"path": files, "label": 7}, index=[9, 2, 5]),
+        "series": pd.Series(files, index=[9, 2, 5]),
+        "array": np.array(files),
+        "paths and labels": (files, [7, 7, 7]),
+        "pairs": [(file, 7) for file in files],
+    }
+    assert [row.path for row in predicted(given[kind])] == files
+
+
+def test_files_keep_their_paths_beside_what_has_none(folder):
+    found = predicted(pd.DataFrame({"path": [str(folder / "3.png"), None, str(folder / "0.png")]}))
+    assert [row.path for row in found] == [str(folder / "3.png"), str(folder / "0.png")]
+    assert [each.path for each in found.unreadable] == ["list/1"]
 
 
 def test_an_image_that_its_data_set_cannot_give_costs_no_other():

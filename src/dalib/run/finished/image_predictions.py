@@ -229,8 +229,7 @@ def _given(images: Any) -> tuple[_Given, list[Unreadable]]:
     Raises:
         UserError: one place is given, and it is not there.
     """
-    from dalib.data.given import unlabelled_items
-    from dalib.data.objects import numbered
+    from dalib.data.given import names_of_items, unlabelled_items
 
     if is_place(images) and not Path(expanded(images)).exists():
         raise UserError(Setting("images", images), ": no such file or folder")
@@ -239,7 +238,8 @@ def _given(images: Any) -> tuple[_Given, list[Unreadable]]:
         paths, unreadable = _image_files(places)
         return _Given([str(path) for path in paths], paths.__getitem__, are_files=True), unreadable
     items = unlabelled_items(places, "images")
-    return _Given(numbered(items.name, items.count), items.image), []
+    names, are_files = names_of_items(items)
+    return _Given(names, items.image, are_files), []
 
 
 def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreadable]]:
