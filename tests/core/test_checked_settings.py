@@ -3,7 +3,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
+import yaml
 
 from dalib.core.checked_settings import Checked, described, expected_values, setting_of, with_known_names
 from dalib.core.errors import UserError
@@ -38,6 +40,24 @@ class Some(Checked):
 def test_values_of_their_kind_are_taken(values):
     ((name, value),) = values.items()
     assert getattr(Some(**values), name) == value
+
+
+@pytest.mark.parametrize(
+    ("given", "plain"),
+    [
+        ({"count": np.int64(2)}, 2),
+        ({"share": np.float32(0.5)}, 0.5),
+        ({"kind": np.str_("b")}, "b"),
+        ({"on": np.True_}, True),
+        ({"names": [np.str_("a")]}, ["a"]),
+    ],
+)
+def test_values_of_numpy_become_those_of_python_which_files_can_hold(given, plain):
+    ((name, value),) = given.items()
+    found = getattr(Some(**{name: value}), name)
+    assert found == plain
+    assert type(found) is type(plain)
+    assert yaml.safe_load(yaml.safe_dump(found)) == plain
 
 
 @pytest.mark.parametrize(

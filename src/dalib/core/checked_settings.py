@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Checked:
-    """Settings that are refused where they are made if they are of another kind, and take paths for strings."""
+    """Settings that are refused where they are made if they are of another kind.
+
+    They take paths for strings, and NumPy's numbers and strings for Python's.
+    """
 
     def __post_init__(self) -> None:
         check_kinds(self)
@@ -39,7 +42,7 @@ def expected_values(settings: Any, name: str) -> str | None:
     return next((each.metadata.get("expected") for each in fields(settings) if each.name == name), None)
 
 
-_WITHOUT_PARTS = (bool, int, float, str, type(None))  # types of values that hold no path
+_PLAIN = (bool, int, float, str, type(None))  # types of values that stay as they are
 Settings = TypeVar("Settings", bound=Checked)
 
 
@@ -65,7 +68,10 @@ def with_known_names(made: type[Settings]) -> type[Settings]:
 
 
 def check_kinds(settings: Any) -> None:
-    """Replaces paths by strings in a frozen dataclass, and checks each field against its annotation.
+    """Makes the values of a frozen dataclass plain, and checks each field against its annotation.
+
+    Paths become strings, and numbers and strings of NumPy, as a search draws them, Python's: files of settings hold
+    no others.
 
     Raises:
         UserError: a value of another kind; the message names its field.
@@ -73,8 +79,8 @@ def check_kinds(settings: Any) -> None:
     made: Any = type(settings)
     for name, kind in kinds_of(made).items():
         value = getattr(settings, name)
-        if type(value) not in _WITHOUT_PARTS:
-            value = _without_paths(value)
+        if type(value) not in _PLAIN:
+            value = _plain(value)
             object.__setattr__(settings, name, value)
         if not _test_of(kind)(value):
             raise UserError(f"{name}={value!r}: expected {expected_values(made, name) or described(kind)}")
@@ -87,11 +93,13 @@ def kinds_of(settings: Any) -> dict[str, Any]:
     return {each.name: hints[each.name] for each in fields(settings)}
 
 
-def _without_paths(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_without_paths, value))
+        return type(value)(map(_plain, value))
     if isinstance(value, dict):
-        return {name: _without_paths(each) for name, each in value.items()}
+        return {name: _plain(each) for name, each in value.items()}
+    if type(value).__module__ == "numpy" and getattr(value, "ndim", None) == 0:  # importing NumPy takes time
+        return value.item()
     return os.fspath(value) if isinstance(value, os.PathLike) else value
 
 
