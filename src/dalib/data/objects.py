@@ -376,7 +376,10 @@ def labels_of(
     """
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
-        raise UserError(Setting(argument), f": expected one label for each of the {count} images, got {values.shape}")
+        raise UserError(
+            Setting(argument),
+            f": expected one label for each of the {count} images, got {values.shape}{_remedy_of_shape(values, count)}",
+        )
     given = values.tolist()
     require_labels(given, argument, classes or ())
     if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
@@ -392,12 +395,21 @@ def labels_of(
             )
         return torch.tensor([known.find(each) for each in given]), classes
     if values.dtype.kind not in "iu":
-        raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}")
+        whole = values.dtype.kind == "b" or (values.dtype.kind == "f" and bool((values == np.rint(values)).all()))
+        remedy = "; give labels.astype(int)" if whole else ""
+        raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}{remedy}")
     low, high = int(values.min()), int(values.max())
     if low < 0 or (classes is not None and high >= len(classes)):
         most = "" if classes is None else f" to {len(classes) - 1} ({some_quoted(classes)})"
         raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
     return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
+
+
+def _remedy_of_shape(labels: np.ndarray, count: int) -> str:
+    """Returns how to make labels of columns, or of one column for each class, one label for each image."""
+    if labels.ndim != 2 or len(labels) != count:
+        return ""
+    return "; give labels.ravel()" if labels.shape[1] == 1 else "; of one column for each class, give labels.argmax(1)"
 
 
 def numbered(name: str, count: int) -> tuple[str, ...]:
