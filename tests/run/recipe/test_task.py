@@ -63,3 +63,10 @@ def test_statistics_are_recomputed_where_that_is_asked_for(made):
     assert statistics_for(inputs, plain, recomputed=False) is None
     found = statistics_for(inputs, plain, recomputed=True)
     assert found.rows is inputs.domains.target.images
+
+
+def test_a_single_image_has_no_statistics_and_those_of_training_stay(made):
+    inputs, plain = made[1], made[1].of("adapted")[0].plain
+    target = inputs.domains.target
+    alone = replace(inputs, domains=replace(inputs.domains, target=replace(target, images=target.images[:1])))
+    assert statistics_for(alone, plain, recomputed=True) is None

@@ -96,12 +96,16 @@ def trusted_hints(
 
 
 def statistics_for(inputs: TrainingInputs, plain: Callable[[Tensor], Tensor], *, recomputed: bool) -> Statistics | None:
-    """Returns the target's images if batch normalisation's statistics are to be recomputed on them, else None."""
-    if not recomputed:
+    """Returns the target's images if batch normalisation's statistics are to be recomputed on them, else None.
+
+    A single image has none, and those of the training stay.
+    """
+    images = inputs.domains.target.images
+    if not recomputed or len(images) < 2:
         return None
     if inputs.space is None:
-        return Statistics(inputs.domains.target.images, plain)
-    return Statistics(inputs.domains.target.images, lambda rows: one_by_one(plain(rows)))
+        return Statistics(images, plain)
+    return Statistics(images, lambda rows: one_by_one(plain(rows)))
 
 
 def train_task(
