@@ -40,6 +40,18 @@ def test_arrays_of_the_right_size_do_not_go_through_pil(monkeypatch):
     np.testing.assert_array_equal(rows_of_arrays(grey, Preprocessing(4, 3)), np.concatenate([grey] * 3, axis=1))
 
 
+def test_a_read_only_array_of_the_right_size_raises_no_warning_and_stays_as_it_is():
+    grey = np.zeros((2, 1, 4, 4), np.uint8)
+    grey.flags.writeable = False
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # torch warns once a process otherwise
+    try:
+        rows_of_arrays(grey, GREY)[:] = 1
+    finally:
+        torch.set_warn_always(before)
+    assert not grey.any()
+
+
 def test_arrays_beyond_the_free_memory_are_refused(monkeypatch):
     monkeypatch.setattr(decoding, "free_memory", lambda: 100)
     with pytest.raises(UserError, match=r"free; use a smaller data\.size"):

@@ -38,7 +38,7 @@ def rows_of_arrays(pixels: np.ndarray, preprocessing: Preprocessing) -> Tensor:
     whole = preprocessing.fit in ("crop", "stretch")  # these leave an image of the right size as it is
     if whole and pixels.shape[2:] == (size, size) and pixels.shape[1] <= channels:
         same = pixels if pixels.shape[1] == channels else np.repeat(pixels, channels, axis=1)
-        return torch.from_numpy(np.ascontiguousarray(same))
+        return torch.from_numpy(np.require(same, requirements=["C", "W"]))  # of a read-only array torch warns
     # PIL knows a grey image by having no axis for channels
     images = pixels[:, 0] if pixels.shape[1] == 1 else pixels.transpose(0, 2, 3, 1)
     rows = np.empty((len(images), channels, size, size), np.uint8)

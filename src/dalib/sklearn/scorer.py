@@ -113,7 +113,7 @@ class JudgedScorer:
         if in_use <= MIN_CLASSES_KEPT * expected:
             return 0.0
         rows = X[target] if self.features is None else np.asarray(self.features(X[target]))
-        shown = torch.as_tensor(np.asarray(rows.reshape(len(target), -1), dtype=np.float32))
+        shown = torch.from_numpy(np.require(rows.reshape(len(target), -1), np.float32, "W"))
         representation = Representation(shown, shown[:0], torch.zeros(0, dtype=torch.int64))
         return float(pairwise([told, witness], witness, structure_of(representation, len(classes)))[0, 1])
 

@@ -71,3 +71,43 @@ def test_the_frame_of_a_model_that_knows_unknown_images_has_its_classes_alone():
     assert set(frame["label"]) == {"unknown"}
     assert table_of(frame, WHERE).classes == CLASSES
     assert repr(found[0]).endswith("known=0.000)")
+
+
+def shuffled(frame):
+    return frame.sample(frac=1, random_state=0)
+
+
+SIXTY = pd.DataFrame(np.tile(P, (20, 1)), columns=CLASSES)
+FEATURES = pd.DataFrame(np.tile(np.eye(3), (20, 1)) + np.linspace(0, 0.1, 60)[:, None])
+
+
+def test_rows_that_are_counted_beside_the_same_numbers_in_another_order_are_refused():
+    named = shuffled(SIXTY)
+    with pytest.raises(UserError, match=r"models\['b'\]: its index counts the rows from 0 to 59, and another frame"):
+        dalib.judge_models({"a": named, "b": named.sort_index()})
+    with pytest.raises(UserError, match="features='array': its index counts the rows"):
+        dalib.judge_models({"a": named, "b": named}, features=FEATURES)
+    # arrays have no names, and stand in the order of the frames
+    assert dalib.judge_models({"a": named, "b": named.to_numpy()}).outcome == "unclear"
+
+
+@pytest.mark.parametrize("prefix", ["", "street/"])
+def test_features_in_a_frame_are_those_of_the_images_that_its_index_names(prefix):
+    named, features = (each.rename(index=lambda row: f"{prefix}{row + 100}") for each in (SIXTY, FEATURES))
+    models = {"a": named, "b": named.iloc[:, [1, 0, 2]].set_axis(CLASSES, axis=1)}
+    straight = dalib.judge_models(models, features=features.to_numpy())
+    assert dalib.judge_models(models, features=shuffled(features)) == straight
+    elsewhere = features.rename(index=lambda name: f"other-{name}")
+    assert dalib.judge_models(models, features=elsewhere) == straight
+
+
+def test_read_only_arrays_as_pandas_gives_them_raise_no_warning():
+    given = {name: np.array(values, dtype) for name, values, dtype in (("p", SIXTY, "f8"), ("f", FEATURES, "f4"))}
+    for each in given.values():
+        each.flags.writeable = False
+    before = torch.is_warn_always_enabled()
+    torch.set_warn_always(True)  # torch warns once a process otherwise
+    try:
+        dalib.judge_models({"a": given["p"], "b": given["p"]}, features=given["f"])
+    finally:
+        torch.set_warn_always(before)

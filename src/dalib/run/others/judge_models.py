@@ -32,7 +32,7 @@ from dalib.run.others.model_tables import (
     positions_of,
     read_table,
 )
-from dalib.run.others.table_objects import table_of
+from dalib.run.others.table_objects import is_frame, require_known_order, table_of
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -68,8 +68,9 @@ def judge_models(
         models: at least two models by their names: probabilities (M, C), a data frame of pandas or the predictions of a
             run, or a file of a table (:func:`dalib.run.others.model_tables.read_table`). What has no names of images or
             classes is in the order of the others.
-        features: (M, D) of the same images, of a network that none of the models trained; or a file (.npz, .npy,
-            .safetensors, .parquet), or a folder that ``dalib features`` wrote.
+        features: (M, D) of the same images, of a network that none of the models trained, in their order, or a data
+            frame with their names as index; or a file (.npz, .npy, .safetensors, .parquet), or a folder that ``dalib
+            features`` wrote.
         images: a folder of the target's images, in place of ``features``: the built-in pretrained network computes
             them, and keeps them for the next time. Images are found by the names of the tables.
         names: M names of the images, in the order of the arrays; by default those of the tables.
@@ -192,6 +193,8 @@ def _aligned(
         where = Setting("models", str(given)) if isinstance(given, str | Path) else Setting(f"models[{name!r}]")
         if each.most_likely_only and (more := set(each.classes or ()) - set(known)):
             raise UserError(where, f": expected the classes {', '.join(known)}; it has {sorted(more)[0]!r} more")
+        if each.names is None and is_frame(given):
+            require_known_order(given, listed, where)
         aligned[name] = found = each.in_order_of(listed, known, where)
         if each.names and listed and (folders := other_folder(each.names, listed)):
             said = f"in the folder {folders[0]}, and those of the first model in {folders[1]}"

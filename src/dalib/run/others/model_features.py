@@ -20,6 +20,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
+from dalib.run.others.table_objects import index_of, is_frame, require_known_order
 from dalib.run.recipe import image_network
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
@@ -221,6 +222,11 @@ def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] |
             features = features[_rows_of_images(list(map(str, listed.tolist())), names, where)]
     else:
         features = _checked_features(given, where)
+        if is_frame(given):
+            require_known_order(given, names, where)
+            index = index_of(given)
+            if index is not None and names is not None and set(names) <= set(index):
+                features = features[_rows_of_images(index, names, where)]
     if len(features) != count:
         raise UserError(where, f": expected {count} rows, one an image, got {len(features)}")
     return features
@@ -294,7 +300,7 @@ def _features_in(arrays: Mapping[str, np.ndarray], where: Setting) -> np.ndarray
 def _checked_features(values: Any, where: Setting) -> Tensor:
     try:
         plain = values.detach().cpu().float() if isinstance(values, torch.Tensor) else values
-        features = torch.as_tensor(np.asarray(plain, dtype=np.float32))
+        features = torch.from_numpy(np.require(plain, np.float32, "W"))  # of a read-only array torch warns
     except (TypeError, ValueError) as error:
         raise UserError(where, f": expected numbers (images, features) ({error})") from None
     if features.ndim != 2 or 0 in features.shape:

@@ -144,9 +144,8 @@ def checked_probabilities(values: Any, where: Setting, names: Sequence[str] | No
         UserError: another shape, NaN, negative numbers, or rows that do not sum to 1.
     """
     try:
-        p = torch.as_tensor(
-            np.asarray(values.detach().cpu().double() if isinstance(values, torch.Tensor) else values, dtype=np.float64)
-        )
+        plain = values.detach().cpu().double() if isinstance(values, torch.Tensor) else values
+        p = torch.from_numpy(np.require(plain, np.float64, "W"))  # what pandas gives is read-only, of which torch warns
     except (TypeError, ValueError) as error:
         raise UserError(where, f": expected numbers (images, classes) ({error})") from None
     if p.ndim != 2 or p.shape[0] < 1 or p.shape[1] < 2:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dalib.core.errors import UserError
 from dalib.run.finished.image_predictions import Predictions
 from dalib.run.others.model_tables import (
     NAME_COLUMNS,
@@ -47,9 +48,39 @@ def table_of(
         return ProbabilityTable(
             checked_probabilities(given.probabilities, where, given.paths), given.paths, given.classes
         )
-    if hasattr(given, "columns") and hasattr(given, "index") and hasattr(given, "to_numpy"):
+    if is_frame(given):
         return _of_frame(given, where, tuple(classes), groups)
     return ProbabilityTable(checked_probabilities(given, where), None if names is None else tuple(names))
+
+
+def is_frame(given: Any) -> bool:
+    """Returns whether an object is a data frame of pandas."""
+    return hasattr(given, "columns") and hasattr(given, "index") and hasattr(given, "to_numpy")
+
+
+def index_of(frame: Any) -> tuple[str, ...] | None:
+    """Returns the index of a data frame as names of its rows; None where it counts them."""
+    listed = list(frame.index)
+    return None if listed == list(range(len(listed))) else tuple(map(str, listed))
+
+
+def require_known_order(frame: Any, names: Sequence[str] | None, where: Setting) -> None:
+    """Refuses a data frame that counts its rows, where the images are named by the same numbers in another order.
+
+    A frame that was shuffled and then sorted by its index looks like one that was never named.
+
+    Raises:
+        UserError: nobody knows which row is which image.
+    """
+    counted = [str(number) for number in range(len(frame))]
+    if names is None or index_of(frame) is not None or list(names) == counted or sorted(names) != sorted(counted):
+        return
+    raise UserError(
+        where,
+        f": its index counts the rows from 0 to {len(frame) - 1}, and another frame names its images by the same "
+        "numbers in another order, so that nobody knows which row is which; give both the same index, or arrays of "
+        "rows in one order",
+    )
 
 
 def _of_frame(frame: Any, where: Setting, classes: tuple[str, ...], groups: str | None) -> ProbabilityTable:
@@ -58,11 +89,11 @@ def _of_frame(frame: Any, where: Setting, classes: tuple[str, ...], groups: str 
     )
     named = any(name.strip().lower() in NAME_COLUMNS for name in columns)
     named = named or (bool(rows) and isinstance(rows[0][0], str))
-    counted = list(frame.index) == list(range(len(rows)))
-    if not named and counted:
+    index = index_of(frame)
+    if not named and index is None:
         numbered = columns == [str(number) for number in range(len(columns))]
         values = checked_probabilities(rows, where)
         return ProbabilityTable(values, None, None if numbered else tuple(columns), groups=together)
-    if not named:
-        columns, rows = ["", *columns], [[str(name), *row] for name, row in zip(frame.index, rows, strict=True)]
+    if not named and index is not None:
+        columns, rows = ["", *columns], [[name, *row] for name, row in zip(index, rows, strict=True)]
     return with_groups(table_of_columns(columns, rows, where, classes), together)
