@@ -47,6 +47,18 @@ def test_evaluations_come_in_the_order_of_their_time(tmp_path):
     assert [each.data for each in run.read_evaluations()] == ["later", "photos"]
 
 
+def test_an_evaluation_from_before_the_adapted_model_says_nothing_once_that_is_judged(tmp_path):
+    run = write_run(tmp_path / "run")
+    path = run.evaluations / "labelled.json"
+    content = json.loads(path.read_text())
+    del content["models"]["adapted"]
+    content.pop("paired", None)
+    path.write_text(json.dumps(content))
+    assert run.read_records().evaluations == ()
+    run.judgement.unlink()  # not judged: it is all that is known
+    assert len(run.read_records().evaluations) == 1
+
+
 def test_a_damaged_record_names_its_file(tmp_path):
     run = write_run(tmp_path / "run")
     run.unreadable.write_text('[{"path": 3}]')

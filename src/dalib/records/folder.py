@@ -334,15 +334,21 @@ class RunFolder(TrainingFolder):
     def read_records(self) -> RunRecords:
         """Reads all small files of the run.
 
+        Evaluations from before the run's own model was trained are left out where that has been judged since: they say
+        nothing of it.
+
         Raises:
             UserError: a file is damaged, or of a newer version.
         """
-        samples = self.samples / "samples.json"
+        samples, summary, judgement = self.samples / "samples.json", Summary.read(self.summary), self.read_judgement()
+        evaluations = self.read_evaluations()
+        if judgement is not None and summary.own in judgement.models:
+            evaluations = tuple(each for each in evaluations if summary.own in each.models)
         return RunRecords(
-            Summary.read(self.summary),
-            self.read_evaluations(),
+            summary,
+            evaluations,
             self.read_labelled(),
-            self.read_judgement(),
+            judgement,
             self._selection_of_several(),
             Embedding.read(self.embedding) if self.embedding.is_file() else Embedding(),
             read_list(Sample, samples) if samples.is_file() else (),
