@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from dalib.core.console import CountedProgress, say_unreadable
+from dalib.core.console import CountedProgress, say_note, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, required_path
 from dalib.core.places import in_short
@@ -121,7 +121,7 @@ class Run:
 
     @property
     def selected(self) -> ModelName:
-        """The model that predicts: adapted, aligned or source-only."""
+        """The model that predicts, or will once it is trained: adapted, aligned or source-only."""
         return self.folder.selection().model
 
     @property
@@ -202,12 +202,19 @@ class Run:
         return found
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
-        """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once."""
+        """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once.
+
+        Where the selected model is not trained yet, a note names the model that predicts in its place.
+        """
         from dalib.run.finished.load import load
 
         key = (model or self.selected, device)
         if key not in self._loaded:
-            self._loaded[key] = load(self.path, model=model, device=device)
+            found = load(self.path, model=model, device=device)
+            if key[0] not in self.folder.models():  # not kept: the run may be resumed before the next prediction
+                say_note(f"this is the {found.name}")
+                return found
+            self._loaded[key] = found
         return self._loaded[key]
 
     def evaluate(
