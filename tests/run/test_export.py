@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import subprocess
@@ -201,6 +202,18 @@ def test_a_file_that_predicts_otherwise_is_not_left(form, runs, tmp_path, monkey
     )
     with pytest.raises(UserError, match="differ from PyTorch's by up to"):
         export(runs["photo"], form, tmp_path / name_of(form))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("form", "writer"), [("onnx", "write_onnx"), ("torch-export", "write_program")])
+def test_a_full_disk_is_no_network_that_cannot_be_exported(form, writer, runs, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(exporting, writer, full)
+    monkeypatch.setattr(exporting, "traced", lambda *_: None)
+    with pytest.raises(UserError, match=r"out=.*: cannot be written \(No space left on device\); make room"):
+        export(runs["small"], form, tmp_path / name_of(form))
     assert list(tmp_path.iterdir()) == []
 
 

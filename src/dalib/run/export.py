@@ -286,7 +286,7 @@ def _write(path: Path, format: ExportFormat, folder: Path) -> str:
     try:
         program = traced(predictor.eval(), description.preprocessing)
         (write_onnx if format == "onnx" else write_program)(path, program, description)
-    except UserError:
+    except (UserError, OSError):  # a full disk is no fault of the network's
         raise
     except Exception as error:  # what torch cannot trace or translate it tells in many ways
         what = " ".join(str(error).split())[:300]
