@@ -132,6 +132,25 @@ def test_mistakes_are_told_before_anything_is_trained_or_written(images, tmp_pat
     assert not (folder / "targets.json").exists()
 
 
+@pytest.mark.parametrize(
+    ("names", "evaluated", "message"),
+    [
+        ((1, 2), None, "^targets: expected names that are text, each of which is a run's folder, got 1$"),
+        (
+            ("a", "b"),
+            ("labelled",),
+            r"^evaluate: expected a dictionary .*, got tuple; such as evaluate=.'a'",
+        ),
+    ],
+)
+def test_several_targets_of_objects_are_refused_by_their_names(names, evaluated, message, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    grey = np.zeros((4, 8, 8), np.uint8)
+    with pytest.raises(UserError, match=message):
+        dalib.adapt_each((grey, [0, 1, 0, 1]), dict.fromkeys(names, grey), evaluate=evaluated)
+    assert not (tmp_path / "cache").exists()
+
+
 def test_what_is_no_folder_of_several_is_never_replaced(images, tmp_path):
     (tmp_path / "precious.txt").write_text("mine")
     targets = {"street": images / "street"}

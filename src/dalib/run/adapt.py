@@ -152,6 +152,7 @@ def adapt_each(
     elif config is None:
         if not isinstance(targets, Mapping) or not targets:
             raise UserError(f"targets: expected a dictionary of names and targets, got {type(targets).__name__}")
+        _check_several(targets, settings.get("evaluate"))
         config = _configuration(source, dict(targets), settings)
     say_opening(config.source, config.target, kit=config.kit, resume=resume)
     from dalib.run.several import Options, train_several  # torch takes seconds to import
@@ -165,6 +166,18 @@ def _require_one(target: object) -> None:
         raise UserError(
             "target: expected images, or their place, got a dictionary; for several targets, each of which gets a run "
             "of its own: dalib.adapt_each(source, {name: target})"
+        )
+
+
+def _check_several(targets: Mapping[Any, object], evaluated: object) -> None:
+    """Raises UserError: names that are no text, or labelled images of no target; before any images are kept."""
+    strange = next((name for name in targets if not isinstance(name, str)), None)
+    if strange is not None:
+        raise UserError(f"targets: expected names that are text, each of which is a run's folder, got {strange!r}")
+    if evaluated is not None and not isinstance(evaluated, dict):
+        raise UserError(
+            f"evaluate: expected a dictionary of targets' names and labelled images, got {type(evaluated).__name__}; "
+            f"such as evaluate={{{next(iter(targets))!r}: labelled}}"
         )
 
 
