@@ -353,3 +353,18 @@ def test_real_data_sets_of_hugging_face_do_as_well():
     assert len(keep_unlabelled(real).files) == 6
     with pytest.raises(UserError, match=r"give one of them, such as data\['train'\]"):
         keep_labelled(datasets.DatasetDict(train=real))
+
+
+def test_one_further_column_of_a_frame_is_kept_beside_its_files_and_no_other(tmp_path):
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    for path in paths:
+        Image.new("L", (4, 4)).save(path)
+    frame = pd.DataFrame({"path": paths, "label": list("aba"), "patient": ["x", None, 7], "secret": 1}, index=[5, 9, 2])
+    for keep, head in ((keep_labelled, "path,label,patient"), (keep_unlabelled, "path,patient")):
+        lines = keep(frame, column="patient").list.read_text().splitlines()
+        assert lines[0] == head
+        assert [line.rpartition(",")[2] for line in lines[1:]] == ["x", "", "7"]
+        other = keep(frame.assign(patient="y"), column="patient")
+        assert other.list.parent != keep(frame, column="patient").list.parent
+    for column in ("label", "path", "none", None):
+        assert keep_unlabelled(frame, column=column).list.read_text().splitlines()[0] == "path"

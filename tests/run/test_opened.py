@@ -168,6 +168,22 @@ def test_query_and_labels_take_groups_as_the_commands_do(images, tmp_path):
     assert run.evaluate_labels(to_label, groups=one).groups == 1
 
 
+def test_groups_may_be_a_column_of_data_frames(images, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+
+    def frame(place):
+        paths = sorted((images / place).rglob("*.png"))
+        patients = [f"{path.parent.name} {number // 4}" for number, path in enumerate(paths)]
+        return pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths], "patient": patients})
+
+    source, target, labelled = map(frame, ("studio", "street", "labelled"))
+    run = dalib.adapt(source, target.drop(columns="label"), out=tmp_path / "run", groups="patient", **QUICK)
+    recorded = run.folder.read_groups()
+    assert (recorded.definition, recorded.source) == ("patient", 6)
+    assert recorded.target == (0, 0, 0, 0, 1, 1, 1, 1, 2, 2)
+    assert run.evaluate(labelled).groups == 2
+
+
 def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path):
     paths = sorted((images / "street").iterdir())
     expected = [row.probabilities for row in trained.predict(paths)]

@@ -42,6 +42,7 @@ from dalib.data.objects import (
     Items,
     as_bytes,
     channels_first,
+    column_of_frame,
     columns_of_frame,
     items_of,
     labels_of,
@@ -50,6 +51,7 @@ from dalib.data.objects import (
     picture_of,
 )
 from dalib.data.shards import ENDING
+from dalib.data.spelling import is_missing
 from dalib.data.tables import LIST_ENDINGS
 from dalib.data.unreadable import refuse_unreadable
 
@@ -104,6 +106,7 @@ def keep_labelled(
     argument: str = "source",
     strict: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    column: str | None = None,
 ) -> Given:
     """Keeps labelled images that are objects.
 
@@ -114,11 +117,12 @@ def keep_labelled(
         argument: name in errors.
         strict: refuse items that are no images, which are left out otherwise.
         on_progress: called with (done, total).
+        column: further column that is kept of a data frame which has it, such as one of groups.
 
     Raises:
         UserError: something else, images without labels, labels that do not fit, or nothing that can be read.
     """
-    return _kept(labelled_items(data, argument), argument, strict, on_progress, labelled=True)
+    return _kept(labelled_items(data, argument, column), argument, strict, on_progress, labelled=True)
 
 
 def keep_unlabelled(
@@ -127,18 +131,19 @@ def keep_unlabelled(
     argument: str = "target",
     strict: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
+    column: str | None = None,
 ) -> Given:
     """Keeps images that are objects, without labels: those that are given with them are not read, or dropped.
 
     Args:
         data: an array, a tensor, a list or series of images, paths or folders, a data frame with the column path, a
             data set, or what :func:`keep_labelled` takes.
-        argument, strict, on_progress: see :func:`keep_labelled`.
+        argument, strict, on_progress, column: see :func:`keep_labelled`.
 
     Raises:
         UserError: something else, or nothing that can be read.
     """
-    return _kept(unlabelled_items(data, argument), argument, strict, on_progress, labelled=False)
+    return _kept(unlabelled_items(data, argument, column), argument, strict, on_progress, labelled=False)
 
 
 def several_sources(data: Any) -> list[Any] | None:
@@ -153,20 +158,21 @@ def _is_source(value: Any) -> bool:
     return data_set or _is_pair_of_sequences(value)
 
 
-def labelled_items(data: Any, argument: str) -> Items:
+def labelled_items(data: Any, argument: str, column: str | None = None) -> Items:
     """Wraps labelled images of any kind as items, see :func:`keep_labelled`; no image is read.
 
     Raises:
         UserError: something else, images without labels, or labels that do not fit.
     """
-    columns = columns_of_frame(data, ("path", "label"), argument)
+    columns, cells = columns_of_frame(data, ("path", "label"), argument), column_of_frame(data, column)
     if columns is not None:
         data = (columns[0], columns[1])
     if _is_pair_of_sequences(data):
         images, labels = data
         sequence = _sequence_of(images, argument)
         numbers, classes = labels_of(labels, None, len(sequence), argument)
-        return _items([*zip(sequence, (classes[each] for each in numbers.tolist()), strict=True)], sequence)
+        items = _items([*zip(sequence, (classes[each] for each in numbers.tolist()), strict=True)], sequence)
+        return _with_column(items, column, cells)
     if isinstance(data, np.ndarray | Tensor):
         raise UserError(Setting(argument), ": images without labels; give a pair (images, labels)")
     if isinstance(data, list | tuple):
@@ -183,7 +189,7 @@ def labelled_items(data: Any, argument: str) -> Items:
     return items_of(data, argument)
 
 
-def unlabelled_items(data: Any, argument: str) -> Items:
+def unlabelled_items(data: Any, argument: str, column: str | None = None) -> Items:
     """Wraps images of any kind as items without labels; folders and lists of files in a list become their files.
 
     Raises:
@@ -191,7 +197,7 @@ def unlabelled_items(data: Any, argument: str) -> Items:
     """
     if _is_pair_of_sequences(data):
         data = data[0]
-    columns = columns_of_frame(data, ("path",), argument)
+    columns, cells = columns_of_frame(data, ("path",), argument), column_of_frame(data, column)
     if columns is not None:
         data = columns[0]
     one_row = listed(data)
@@ -202,7 +208,11 @@ def unlabelled_items(data: Any, argument: str) -> Items:
         images = [each[0] if _is_labelled(each) else each for each in data]
         if not images:
             raise UserError(Setting(argument), ": expected at least one image, got none")
-        return _items([(each, None) for image in images for each in _expanded(image, argument)], data)
+        expanded_ones = [[*_expanded(image, argument)] for image in images]
+        if cells is not None:
+            cells = [cell for cell, files in zip(cells, expanded_ones, strict=True) for _ in files]
+        items = _items([(each, None) for files in expanded_ones for each in files], data)
+        return _with_column(items, column, cells)
     return items_of(data, argument, labelled=False)
 
 
@@ -217,6 +227,12 @@ def names_of_items(items: Items) -> tuple[tuple[str, ...], bool]:
     files = [image if isinstance(image, Path) else None for image, _ in items.dataset]
     found = tuple(name if file is None else str(file) for name, file in zip(names, files, strict=True))
     return found, None not in files
+
+
+def _with_column(items: Items, name: str | None, cells: Sequence[Any] | None) -> Items:
+    if name is not None and cells is not None:
+        items.column = name, ["" if is_missing(cell) else str(cell).strip() for cell in cells]
+    return items
 
 
 def _items(pairs: list[tuple[Any, Any]], given: Any) -> Items:
@@ -340,6 +356,9 @@ class _Digest:
             self._digest.update(image.tobytes())
         self._digest.update(f"{label}\0".encode(errors="surrogateescape"))
 
+    def add_column(self, name: str, cells: Sequence[str]) -> None:
+        self._digest.update(repr((name, list(cells))).encode(errors="surrogateescape"))
+
     def hexdigest(self) -> str:
         return self._digest.hexdigest()
 
@@ -361,6 +380,7 @@ def _write(
 ) -> _Written:
     """Writes the images, and then their list, into a folder."""
     rows: list[tuple[str, Any]] = []
+    column = None if items.column is None else (items.column[0], list[str]())
     pictures = _Digest(items)
     unreadable: list[Unreadable] = []
     numbers = numbered(items.name, items.count)
@@ -378,6 +398,8 @@ def _write(
                 name = f"{number.rpartition('/')[2]}.png"
                 pictures.add(position, image, _plain(label))
                 rows.append((str(image) if isinstance(image, Path) else name, label))
+                if column is not None and items.column is not None:
+                    column[1].append(items.column[1][position])
                 if not isinstance(image, Path):
                     waiting.append(pool.submit(_save, image, part / name))
             if len(waiting) == _TOGETHER:
@@ -390,8 +412,10 @@ def _write(
     kind = "".join(letter if letter.isalnum() else "-" for letter in items.name)
     write_text(
         part / f"{kind}-of-{len(rows)}-{'labelled-' if labelled else ''}images.csv",
-        _list_text([path for path, _ in rows], labels),
+        _list_text([path for path, _ in rows], labels, column),
     )
+    if column is not None:
+        pictures.add_column(*column)
     write_json(part / "index.json", _index(items, len(rows), unreadable))
     return _Written(part, pictures.hexdigest(), items.name)
 
@@ -442,10 +466,11 @@ def _names_of_labels(labels: list[Any], items: Items, argument: str) -> list[str
     return [classes[number] for number in numbers.tolist()]
 
 
-def _list_text(paths: Sequence[str], labels: Sequence[str] | None) -> str:
-    if labels is None:
-        return csv_text([["path"], *([path] for path in paths)])
-    return csv_text([["path", "label"], *zip(paths, labels, strict=True)])
+def _list_text(paths: Sequence[str], labels: Sequence[str] | None, column: tuple[str, Sequence[str]] | None) -> str:
+    columns: list[tuple[str, Sequence[str]]] = [("path", paths)]
+    columns += [] if labels is None else [("label", labels)]
+    columns += [] if column is None else [column]
+    return csv_text([[name for name, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])
 
 
 def _index(items: Items, kept: int, unreadable: Sequence[Unreadable]) -> dict[str, Any]:

@@ -30,12 +30,14 @@ class Items:
         name: of what the images came in, for messages and for images without a name.
         again: whether items are the same and cheap when they are read again; those of a data set may be drawn.
         entries: names of what the last item held that was a dictionary.
+        column: further column of a data frame, by its name, a cell for each item.
     """
 
     def __init__(self, dataset: Any, image: Any, label: Any, classes: tuple[str, ...] | None) -> None:
         self.dataset, self.classes, self._image, self._label = dataset, classes, image, label
         self.name, self.count, self.again = type(dataset).__name__, len(dataset), False
         self.entries: tuple[str, ...] = ()
+        self.column: tuple[str, Sequence[Any]] | None = None
         self._labels: dict[int, Any] = {}
 
     def image(self, position: int) -> Any:
@@ -178,7 +180,7 @@ def columns_of_frame(data: Any, names: Sequence[str], argument: str) -> list[lis
     Raises:
         UserError: a frame without these columns.
     """
-    if isinstance(data, np.ndarray | Tensor) or not (hasattr(data, "columns") and len(getattr(data, "shape", ())) == 2):
+    if not _is_frame(data):
         return None
     found = list(data.columns)
     if any(found.count(name) != 1 for name in names):
@@ -189,6 +191,19 @@ def columns_of_frame(data: Any, names: Sequence[str], argument: str) -> list[lis
             f"rename columns, or give {instead}",
         )
     return [list(data[name]) for name in names]
+
+
+def _is_frame(data: Any) -> bool:
+    return (
+        not isinstance(data, np.ndarray | Tensor) and hasattr(data, "columns") and len(getattr(data, "shape", ())) == 2
+    )
+
+
+def column_of_frame(data: Any, name: str | None) -> list[Any] | None:
+    """Returns a further column of a data frame of images, beside paths and labels; None where there is none."""
+    if name in (None, "path", "label") or not _is_frame(data) or list(data.columns).count(name) != 1:
+        return None
+    return list(data[name])
 
 
 def one_by_one(images: Any, argument: str) -> list[Any] | None:

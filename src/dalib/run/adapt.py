@@ -63,7 +63,8 @@ def adapt(
             * a pair ``(images, labels)``. Images are an array or a tensor (N, H, W), (N, H, W, C) or (N, C, H, W) with
               1, 3 or 4 channels, uint8 or floats from 0 to 1, or a list or series. Labels are numbers or class names;
             * a list of pairs ``(image, label)``; an image is a path, a PIL image, an array or a tensor;
-            * a data frame of path and label, or a map-style data set of torch, class names in ``.classes`` or none;
+            * a data frame of path and label, and a column of ``groups`` where it is to be used;
+            * a map-style data set of torch, class names in ``.classes`` or none;
             * a data set of Hugging Face's ``datasets`` with a column of images and one of labels.
         target: folder, list file, name of a data set, list of paths, or images as objects; labels are not used.
         config: the whole configuration in place of everything else.
@@ -227,12 +228,16 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))
     check_before_kept(None if kit is not None else source, target, evaluated)
-    target_place = place_of_targets(target, strict) if type(target) is dict else place_of_target(target, strict)
-    source_place = Place(source, source) if kit is not None else place_of_source(source, strict)
+    column = flat.get("groups")  # of a data frame
+    if type(target) is dict:
+        target_place = place_of_targets(target, strict, column)
+    else:
+        target_place = place_of_target(target, strict, column=column)
+    source_place = Place(source, source) if kit is not None else place_of_source(source, strict, column)
     flat |= {"source": source_place.name, "target": target_place.name}
     if evaluated is not None:
         several = evaluated if isinstance(evaluated, dict) else {"": evaluated}
-        places = {name: place_of_labelled(each, "evaluate", strict).name for name, each in several.items()}
+        places = {name: place_of_labelled(each, "evaluate", strict, column).name for name, each in several.items()}
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat)
     if note:
@@ -274,11 +279,11 @@ def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
         if images is None:
             continue
         if argument == "source":
-            place = place_of_source(images, config.strict)
+            place = place_of_source(images, config.strict, config.groups)
         elif argument == "target":
-            place = place_of_target(images, config.strict)
+            place = place_of_target(images, config.strict, column=config.groups)
         else:
-            place = place_of_labelled(images, argument, config.strict)
+            place = place_of_labelled(images, argument, config.strict, config.groups)
         own = _as_texts(getattr(config, argument))
         if _as_texts(place.name) != own:
             raise UserError(

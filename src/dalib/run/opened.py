@@ -242,7 +242,8 @@ class Run:
         """
         from dalib.run.finished.measure import evaluate
 
-        place = place_of_labelled(data, "data", strict)
+        recorded = self.folder.read_groups() if groups is None else None
+        place = place_of_labelled(data, "data", strict, groups if recorded is None else recorded.definition)
         measured = evaluate(
             self.folder,
             str(place.name),

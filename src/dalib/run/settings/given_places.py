@@ -85,12 +85,13 @@ def _require_listed(place: str | os.PathLike[str], argument: str, *, labelled: b
         listing_of(path, argument=argument, labelled=labelled)
 
 
-def place_of_source(source: Any, strict: bool) -> Place:
+def place_of_source(source: Any, strict: bool, column: str | None = None) -> Place:
     """Returns the place of a source, or of several; images are kept where they are objects.
 
     Args:
         source: as :func:`dalib.run.adapt.adapt` takes it.
         strict: refuse images that cannot be read.
+        column: further column of a data frame, such as one of groups.
 
     Raises:
         UserError: images without labels, or of a wrong kind.
@@ -99,25 +100,25 @@ def place_of_source(source: Any, strict: bool) -> Place:
         return Place(source, source)
     several = _sources_in(source)
     if several is None:
-        return place_of_labelled(source, "source", strict)
+        return place_of_labelled(source, "source", strict, column)
     _require_labels(several)
-    places = [each if is_place(each) else place_of_labelled(each, "source", strict) for each in several]
+    places = [each if is_place(each) else place_of_labelled(each, "source", strict, column) for each in several]
     names = [each.name if isinstance(each, Place) else each for each in places]
     looked_at = [each.looked_at if isinstance(each, Place) else [each] for each in places]
     return Place(names, [file for each in looked_at for file in each])
 
 
-def place_of_labelled(images: Any, argument: str, strict: bool) -> Place:
+def place_of_labelled(images: Any, argument: str, strict: bool, column: str | None = None) -> Place:
     """Returns the place of labelled images of one kind; errors name the ``argument``, see :func:`place_of_source`."""
     if is_place(images):
         return Place(images, images)
     from dalib.data.given import keep_labelled
 
     with CountedProgress(f"keeping {argument}") as progress:
-        return _kept(keep_labelled(images, argument=argument, strict=strict, on_progress=progress))
+        return _kept(keep_labelled(images, argument=argument, strict=strict, on_progress=progress, column=column))
 
 
-def place_of_target(target: Any, strict: bool, argument: str = "target") -> Place:
+def place_of_target(target: Any, strict: bool, argument: str = "target", column: str | None = None) -> Place:
     """Returns the place of images without labels; a list of one path is that path. See :func:`place_of_source`."""
     if isinstance(target, list | tuple) and len(target) == 1 and is_place(target[0]):
         target = target[0]
@@ -126,12 +127,12 @@ def place_of_target(target: Any, strict: bool, argument: str = "target") -> Plac
     from dalib.data.given import keep_unlabelled
 
     with CountedProgress(f"keeping {argument}") as progress:
-        return _kept(keep_unlabelled(target, argument=argument, strict=strict, on_progress=progress))
+        return _kept(keep_unlabelled(target, argument=argument, strict=strict, on_progress=progress, column=column))
 
 
-def place_of_targets(targets: dict[str, Any], strict: bool) -> Place:
+def place_of_targets(targets: dict[str, Any], strict: bool, column: str | None = None) -> Place:
     """Returns the places of several targets under their names."""
-    places = {name: place_of_target(each, strict, f"target {name}") for name, each in targets.items()}
+    places = {name: place_of_target(each, strict, f"target {name}", column) for name, each in targets.items()}
     looked = [[each] if isinstance(each, str | Path) else each for each in (each.looked_at for each in places.values())]
     return Place({name: each.name for name, each in places.items()}, [file for files in looked for file in files])
 
