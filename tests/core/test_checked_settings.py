@@ -60,6 +60,11 @@ def test_values_of_numpy_become_those_of_python_which_files_can_hold(given, plai
     assert yaml.safe_load(yaml.safe_dump(found)) == plain
 
 
+def test_a_value_that_takes_many_characters_is_named_by_its_type():
+    with pytest.raises(UserError, match=r"^share: expected a number or None, got ndarray$"):
+        Some(share=np.zeros(500))
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

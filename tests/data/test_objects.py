@@ -90,6 +90,7 @@ def test_columns_are_found_by_their_kinds():
         ({}, "got dict"),
         (iter(["a.png"]), r"got list_iterator; give it as a list: list\(...\)"),
         (Image.new("RGB", (8, 8)), r"got Image; give a single image in a list: \[image\]"),
+        (b"the bytes of a file", r"got bytes; give a single image in a list: \[image\]"),
         (DataLoader(["image"]), "got DataLoader; give its data set: loader.dataset"),
     ],
 )

@@ -191,6 +191,14 @@ def test_a_run_of_arrays_resumes_and_opens_without_them(arrays, tmp_path, monkey
         ({"optimizer": 0.1}, r"^optimizer=0\.1: expected an OptimizerConfig or a dictionary; optimizer has name, lr,"),
         ({"prior": {"cat": 0.5}}, "^prior.cat: no such setting; prior is no group of settings, expected a string$"),
         ({"evaluate": np.zeros((3, 8, 8))}, "evaluate: images without labels"),
+        (
+            {"target_labels": pd.DataFrame({"path": ["a.png"], "label": ["cup"]})},
+            "^target_labels: expected the name of a file with the columns path and label, or None, got DataFrame$",
+        ),
+        (
+            {"groups": np.arange(200)},
+            "^groups: expected a column, a regular expression with one group, .* got ndarray$",
+        ),
     ],
 )
 def test_a_mistake_with_objects_is_named_as_the_argument(given, message, arrays, tmp_path, monkeypatch):

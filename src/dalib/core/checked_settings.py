@@ -42,6 +42,9 @@ def expected_values(settings: Any, name: str) -> str | None:
     return next((each.metadata.get("expected") for each in fields(settings) if each.name == name), None)
 
 
+LONGEST_SHOWN = 200
+"""Characters of a value in an error."""
+
 _PLAIN = (bool, int, float, str, type(None))  # types of values that stay as they are
 Settings = TypeVar("Settings", bound=Checked)
 
@@ -83,7 +86,15 @@ def check_kinds(settings: Any) -> None:
             value = _plain(value)
             object.__setattr__(settings, name, value)
         if not _test_of(kind)(value):
-            raise UserError(f"{name}={value!r}: expected {expected_values(made, name) or described(kind)}")
+            raise UserError(_unlike(name, value, expected_values(made, name) or described(kind)))
+
+
+def _unlike(setting: str, value: Any, expected: str) -> str:
+    """Returns the error of a value of another kind; an array or a data frame is named and not printed."""
+    shown = repr(value)
+    if len(shown) > LONGEST_SHOWN or "\n" in shown:
+        return f"{setting}: expected {expected}, got {type(value).__name__}"
+    return f"{setting}={shown}: expected {expected}"
 
 
 @cache

@@ -19,6 +19,7 @@ from dalib.data.spelling import Classes, require_labels, united
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NO_DATA_SET = (dict, tuple, bytes, bytearray)  # that have a length and items
 _RGBA = 4  # channels
 _WHITE = 255
 
@@ -69,7 +70,7 @@ def items_of(dataset: Any, argument: str, *, labelled: bool = True) -> Items:
             f": expected one data set, got the splits {some_quoted(list(dataset))}; give one of them, such as ",
             f"data[{next(iter(dataset), 'train')!r}]",
         )
-    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, dict | tuple):
+    if not (hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")) or isinstance(dataset, _NO_DATA_SET):
         raise UserError(
             Setting(argument),
             ": expected a folder, a list, a named set, arrays or a data set with a length and items by number, ",
@@ -142,7 +143,7 @@ def _remedy(thing: Any) -> str:
     """Returns how to give what has no length or no items by number, or is a single image."""
     if hasattr(thing, "__next__"):
         return "; give it as a list: list(...)"
-    if isinstance(thing, Image.Image):
+    if isinstance(thing, Image.Image | bytes | bytearray):
         return "; give a single image in a list: [image]"
     return "; give its data set: loader.dataset" if hasattr(thing, "dataset") else ""
 

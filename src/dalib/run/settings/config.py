@@ -384,9 +384,9 @@ class TrainConfig(Checked):
     preset: PresetName | None = None
     source: str | list[str] = "fonts"
     target: str | dict[str, str] = "digits"
-    target_labels: str | None = None
+    target_labels: str | None = setting_of(None, "the name of a file with the columns path and label, or None")
     hints: str | None = None
-    groups: str | None = None
+    groups: str | None = setting_of(None, "a column, a regular expression with one group, auto or None")
     backbone: str | list[str] = "small"
     weights: str | list[str] | None = None
     weights_order: WeightsOrder | list[WeightsOrder] = "name"
@@ -403,7 +403,7 @@ class TrainConfig(Checked):
     baseline: bool = True
     baseline_steps: int | None = None
     warm_start: bool = True
-    prior: str = "uniform"
+    prior: str = setting_of("uniform", "uniform, source, halfway, estimate, or the name of a file or of a run's folder")
     classes: ClassesName = "same"
     select: SelectName = "judged"
     keep: KeepName = "better"
