@@ -9,6 +9,7 @@ from dalib.data.preprocessing import Preprocessing
 from dalib.models.architecture import Architecture
 from dalib.models.known import KnownRule
 from dalib.models.saved import ModelDescription
+from dalib.run.finished.image_features import ImageFeatures
 from dalib.run.finished.image_predictions import Predictions
 from dalib.run.others.table_objects import table_of
 
@@ -97,6 +98,9 @@ def test_features_in_a_frame_are_those_of_the_images_that_its_index_names(prefix
     models = {"a": named, "b": named.iloc[:, [1, 0, 2]].set_axis(CLASSES, axis=1)}
     straight = dalib.judge_models(models, features=features.to_numpy())
     assert dalib.judge_models(models, features=shuffled(features)) == straight
+    paths = tuple(shuffled(features).index)
+    computed = ImageFeatures(paths, torch.tensor(shuffled(features).to_numpy().copy()), "backbone")
+    assert dalib.judge_models(models, features=computed) == straight
     elsewhere = features.rename(index=lambda name: f"other-{name}")
     assert dalib.judge_models(models, features=elsewhere) == straight
 

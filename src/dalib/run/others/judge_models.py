@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dalib.judge.models_judgement import ModelsJudgement
+    from dalib.run.finished.image_features import ImageFeatures
     from dalib.run.finished.image_predictions import Predictions
 
 Labelled = tuple[Any, Any]
@@ -48,7 +49,7 @@ Labelled = tuple[Any, Any]
 def judge_models(
     models: Mapping[str, ArrayLike | Predictions | str | Path],
     *,
-    features: ArrayLike | str | Path | None = None,
+    features: ArrayLike | ImageFeatures | str | Path | None = None,
     images: str | Path | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
@@ -68,9 +69,9 @@ def judge_models(
         models: at least two models by their names: probabilities (M, C), a data frame of pandas or the predictions of a
             run, or a file of a table (:func:`dalib.run.others.model_tables.read_table`). What has no names of images or
             classes is in the order of the others.
-        features: (M, D) of the same images, of a network that none of the models trained, in their order, or a data
-            frame with their names as index; or a file (.npz, .npy, .safetensors, .parquet), or a folder that ``dalib
-            features`` wrote.
+        features: (M, D) of the same images, of a network that none of the models trained, in their order; a data
+            frame with their names as index; what ``features`` of a run returned; or a file (.npz, .npy, .safetensors,
+            .parquet), or a folder that ``dalib features`` wrote.
         images: a folder of the target's images, in place of ``features``: the built-in pretrained network computes
             them, and keeps them for the next time. Images are found by the names of the tables.
         names: M names of the images, in the order of the arrays; by default those of the tables.

@@ -19,6 +19,7 @@ from dalib.data.sources import open_labelled
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
 from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
+from dalib.run.finished.image_features import ImageFeatures
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
 from dalib.run.others.table_objects import index_of, is_frame, require_known_order
 from dalib.run.recipe import image_network
@@ -220,6 +221,10 @@ def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] |
             if len(listed) != len(features):
                 raise UserError(where, f": expected as many names as rows, got {len(listed)} and {len(features)}")
             features = features[_rows_of_images(list(map(str, listed.tolist())), names, where)]
+    elif isinstance(given, ImageFeatures):
+        features = _checked_features(given.features, where)
+        if names is not None:
+            features = features[_rows_of_images(given.paths, names, where)]
     else:
         features = _checked_features(given, where)
         if is_frame(given):
