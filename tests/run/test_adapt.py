@@ -47,6 +47,16 @@ def test_a_finished_run_says_so_where_it_is_resumed(trained, tmp_path, capsys):
     assert f"{finished} has finished already" in capsys.readouterr().out
 
 
+def test_a_run_may_be_given_where_its_folder_may(trained, images, tmp_path):
+    assert dalib.open_run(trained).path == dalib.adapt(resume=trained).path == trained.path
+    assert dalib.load(trained).classes == trained.predictor().classes
+    more = QUICK | {"steps": 1, "baseline_steps": 1}
+    started = dalib.adapt(images / "studio", images / "street", out=tmp_path / "more", init=trained, **more)
+    assert started.summary.settings["init"] == str(trained.path)
+    with pytest.raises(UserError, match=r"^init=3: expected a string or None$"):
+        dalib.adapt(images / "studio", images / "street", init=3)
+
+
 def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_path):
     stopped = tmp_path / "stopped"
     shutil.copytree(trained.path, stopped)

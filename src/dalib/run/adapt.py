@@ -223,7 +223,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["hints"] = hints_file(flat["hints"])
     if kit is not None:
         flat = {**settings_of(str(source), flat), **flat, "kit": source}
-    if flat.get("init") is not None and flat.get("backbone") is None:
+    if isinstance(flat.get("init"), str | os.PathLike) and flat.get("backbone") is None:
         flat["backbone"] = backbone_of_run(flat["init"])
     _configured(flat)  # mistakes in settings are told before images are read
     strict = bool(flat.get("strict", False))

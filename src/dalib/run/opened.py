@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -95,6 +96,10 @@ class Run:
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
         self._loaded: dict[tuple[str, str], Predictor] = {}
+
+    def __fspath__(self) -> str:
+        """Returns the folder, so that a run may be given wherever its folder may: ``resume``, ``init``, ``prior``."""
+        return str(self.folder.root)
 
     @property
     def path(self) -> Path:
