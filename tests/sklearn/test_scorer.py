@@ -1,5 +1,8 @@
 import numpy as np
+import pandas as pd
 import pytest
+from scipy import sparse
+from sklearn.compose import make_column_transformer
 from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -55,6 +58,24 @@ def test_features_may_come_from_elsewhere(moved):
     score = JudgedScorer(features=lambda shown: seen.append(shown.shape) or shown[:, :1] * 0)
     assert 0 < score(oracle, rows, masked, sample_domain=domains) < 1
     assert seen == [(120, 2)]
+
+
+def test_a_data_frame_stays_one_and_a_sparse_matrix_sparse(moved):
+    rows, y, masked, domains = moved
+    oracle = KNeighborsClassifier(algorithm="brute").fit(rows[120:], y[120:])
+    expected = JudgedScorer()(oracle, rows, masked, sample_domain=domains)
+    frame = pd.DataFrame(rows, columns=["a", "b"], index=np.arange(240)[::-1])
+    by_name = make_pipeline(make_column_transformer(("passthrough", ["a", "b"])), KNeighborsClassifier())
+    by_name.fit(frame[120:], y[120:])
+    assert JudgedScorer()(by_name, frame, masked, sample_domain=domains) == expected
+    assert JudgedScorer()(oracle, sparse.csr_matrix(rows), masked, sample_domain=domains) == pytest.approx(
+        expected, abs=0.05
+    )
+    seen = []
+    score = JudgedScorer(features=lambda shown: seen.append(type(shown)) or shown)
+    for given in (frame, sparse.coo_matrix(rows)):
+        score(by_name if given is frame else oracle, given, masked, sample_domain=domains)
+    assert seen == [pd.DataFrame, sparse.csr_matrix]
 
 
 def test_it_chooses_among_skadas_pipelines(skada, moved):

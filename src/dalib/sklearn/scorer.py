@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from dalib.core.errors import UserError
@@ -78,7 +79,7 @@ class JudgedScorer:
 
         Args:
             estimator: fitted, with ``predict_proba``.
-            X: rows of both domains.
+            X: rows of both domains: an array, a data frame or a sparse matrix.
             y: labels; those of target rows are not read.
             sample_domain: a whole number for each row, negative for the target. Without it, rows whose label is -1 are
                 the target, which is how SKADA masks them.
@@ -88,7 +89,9 @@ class JudgedScorer:
         """
         if y is None:
             raise UserError("y: expected the labels of the source rows, got None")
-        X, labels = np.asarray(X), np.asarray(y)  # noqa: N806
+        # a data frame stays one: a pipeline may ask for its columns by name
+        X, labels = X if hasattr(X, "iloc") or sparse.issparse(X) else np.asarray(X), np.asarray(y)  # noqa: N806
+        X = X.tocsr() if sparse.issparse(X) else X  # noqa: N806
         source = _source_rows(sample_domain, labels)
         target = np.flatnonzero(~source)
         if len(target) < MIN_IMAGES or len(np.unique(labels[source])) < 2:
@@ -99,23 +102,36 @@ class JudgedScorer:
         if len(target) > MOST_EVALUATED:
             target = np.sort(np.random.default_rng(self.seed).permutation(target)[:MOST_EVALUATED])
         domains = None if sample_domain is None else np.asarray(sample_domain)[target]
-        reference = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        reference = reference if self.reference is None else clone(self.reference)
-        flat = X.reshape(len(X), -1) if self.reference is None else X
-        reference.fit(flat[source], labels[source])
+        by_row = X.iloc if hasattr(X, "iloc") else X
+        of_source, of_target = by_row[np.flatnonzero(source)], by_row[target]
+        reference = self._reference(X)
+        reference.fit(of_source, labels[source])
         classes = np.union1d(_classes_of(estimator, labels[source]), reference.classes_)
-        told = _probabilities(estimator, X[target], classes, labels[source], domains)
-        witness = _probabilities(reference, flat[target], classes, labels[source], None)
+        told = _probabilities(estimator, of_target, classes, labels[source], domains)
+        witness = _probabilities(reference, of_target, classes, labels[source], None)
         in_use, expected = (
             effective_classes(Evidence(each[:0], torch.zeros(0, dtype=torch.int64), each).histogram)
             for each in (told, witness)
         )
         if in_use <= MIN_CLASSES_KEPT * expected:
             return 0.0
-        rows = X[target] if self.features is None else np.asarray(self.features(X[target]))
-        shown = torch.from_numpy(np.require(rows.reshape(len(target), -1), np.float32, "W"))
+        rows = _flat(of_target) if self.features is None else _flat(self.features(of_target))
+        rows = rows.astype(np.float32).toarray() if sparse.issparse(rows) else rows
+        shown = torch.from_numpy(np.require(rows, np.float32, "W"))
         representation = Representation(shown, shown[:0], torch.zeros(0, dtype=torch.int64))
         return float(pairwise([told, witness], witness, structure_of(representation, len(classes)))[0, 1])
+
+    def _reference(self, rows: Any) -> Any:
+        """Returns the unfitted reference; a sparse table is not centred, which would make it dense."""
+        if self.reference is not None:
+            return clone(self.reference)
+        scaler = StandardScaler(with_mean=not sparse.issparse(rows))
+        return make_pipeline(FunctionTransformer(_flat), scaler, LogisticRegression(max_iter=1000))
+
+
+def _flat(rows: Any) -> Any:
+    """Returns rows as a table (N, D): itself where it is sparse, else an array, of images too."""
+    return rows if sparse.issparse(rows) else np.asarray(rows).reshape(len(rows), -1)
 
 
 def _source_rows(sample_domain: ArrayLike | None, labels: NDArray[Any]) -> NDArray[np.bool_]:
@@ -138,7 +154,7 @@ def _classes_of(estimator: Any, labels: NDArray[Any]) -> NDArray[Any]:
 
 def _probabilities(
     estimator: Any,
-    rows: NDArray[Any],
+    rows: Any,
     classes: NDArray[Any],
     labels: NDArray[Any],
     domains: NDArray[Any] | None,
@@ -154,8 +170,9 @@ def _probabilities(
         told = None
     told = np.asarray(estimator.predict_proba(rows) if told is None else told)
     own = _classes_of(estimator, labels)
-    if told.shape != (len(rows), len(own)):
-        raise UserError(f"estimator: expected probabilities {(len(rows), len(own))}, got {told.shape}")
-    whole = np.zeros((len(rows), len(classes)))
+    count = rows.shape[0]  # a sparse matrix has no length
+    if told.shape != (count, len(own)):
+        raise UserError(f"estimator: expected probabilities {(count, len(own))}, got {told.shape}")
+    whole = np.zeros((count, len(classes)))
     whole[:, np.searchsorted(classes, own)] = told
     return as_probabilities(torch.from_numpy(whole), "estimator")
