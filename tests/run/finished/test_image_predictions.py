@@ -158,6 +158,15 @@ def test_predictions_become_a_data_frame_where_pandas_is_installed(monkeypatch):
         made().to_pandas()
 
 
+def test_a_class_of_the_name_of_another_column_takes_none_of_it():
+    found = made()
+    found = replace(found, description=replace(found.description, classes=("label", "cup")))
+    frame = found.to_pandas()
+    assert list(frame.columns) == ["path", "label", "confidence", "cup", "class label"]
+    assert list(frame["label"][:2]) == found.labels[:2]
+    assert list(frame["class label"][:2]) == [0.25, 0.625]
+
+
 def test_unknown_images_are_named_so_in_rows_labels_and_frames():
     pytest.importorskip("pandas")
     found = made(KnownRule(threshold=0.1, scale=0.1))

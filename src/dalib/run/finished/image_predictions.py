@@ -109,7 +109,8 @@ class Predictions(Sequence[ImagePrediction]):
     def to_pandas(self) -> Any:
         """Returns a data frame: path, label, confidence, and a column of probabilities for each class.
 
-        Where the model expects images of none of the classes, the column known stands before these.
+        Where the model expects images of none of the classes, the column known stands before these. A class of the
+        name of one of the other columns has the column ``class NAME``.
 
         Raises:
             UserError: pandas is not installed.
@@ -122,8 +123,9 @@ class Predictions(Sequence[ImagePrediction]):
         columns = {"path": self.paths, "label": self.labels, "confidence": p.amax(dim=1).tolist()}
         if rule is not None:
             columns["known"] = rule.probability_of_known(p).tolist()
-        by_class = zip(self.classes, p.T.tolist(), strict=True)
-        return pd.DataFrame({**columns, **dict(sorted(by_class))})
+        by_class = sorted(zip(self.classes, p.T.tolist(), strict=True))
+        own = {f"class {name}" if name in columns else name: shares for name, shares in by_class}
+        return pd.DataFrame({**columns, **own})
 
     def __repr__(self) -> str:
         most = Counter(self.labels).most_common(6)
