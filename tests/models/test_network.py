@@ -23,7 +23,9 @@ def test_every_architecture_can_be_built_again(tmp_path, backbone, size, bottlen
     original = make_classifier(architecture, 2)
     description = ModelDescription(architecture, ("a", "b"), Preprocessing(size, 1))
     save_model(tmp_path / "model", original, description)
+    before = torch.get_rng_state()
     loaded, found = load_model(tmp_path / "model")
+    assert torch.equal(torch.get_rng_state(), before), "a program that loads a model loses no random number"
     images = torch.randn(2, 1, size, size)
     torch.testing.assert_close(loaded(images), original.eval()(images))
     assert found == description

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar, cast
 
+import torch
+
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import meant
 from dalib.models.averaged import AveragedFeatures, AveragedViews
@@ -121,7 +123,8 @@ def load_classifier(folder: Path) -> tuple[ImageClassifier, ModelDescription]:
     """
     description = load_description(folder)
     try:
-        model = make_classifier(description.architecture, len(description.classes))
+        with torch.random.fork_rng(devices=[]):  # weights that are replaced at once: no draw of the caller's is lost
+            model = make_classifier(description.architecture, len(description.classes))
     except UserError as error:
         raise UserError(
             f"{folder}: config.json describes a network that this version does not know (", error, ")"
