@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import dalib
@@ -269,6 +270,28 @@ def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
     assert rest.steps[-1] == ("adapted", 4)
     one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, resumed.path))
     assert one == other
+
+
+def test_a_run_that_was_stopped_names_the_model_that_predicts_until_it_is_resumed(images, tmp_path, capsys):
+    out = tmp_path / "run"
+    with pytest.raises(dalib.RunStoppedError):
+        dalib.adapt(
+            images / "studio",
+            images / "street",
+            out=out,
+            trackers=[Interrupting("adapted", 2)],
+            keep="adapted",
+            **QUICK,
+        )
+    stopped = dalib.open_run(out)
+    before = stopped.predict(images / "street")
+    said = "this is the aligned model (training has not finished: there is no adapted model)"
+    assert said in " ".join(capsys.readouterr().out.split())
+    resumed = dalib.adapt(resume=out)
+    assert before.probabilities.equal(resumed.predict(images / "street", model="aligned").probabilities)
+    adapted = resumed.predict(images / "street").probabilities
+    assert stopped.predict(images / "street").probabilities.equal(adapted)
+    assert not before.probabilities.equal(adapted)
 
 
 def test_groups_of_a_configuration_may_be_dictionaries():

@@ -213,28 +213,6 @@ def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path
         run.evaluate(pictures)
 
 
-def test_a_run_that_was_stopped_names_the_model_that_predicts_until_it_is_resumed(images, tmp_path, capsys):
-    out = tmp_path / "run"
-    with pytest.raises(dalib.RunStoppedError):
-        dalib.adapt(
-            images / "studio",
-            images / "street",
-            out=out,
-            trackers=[Interrupting("adapted", 2)],
-            keep="adapted",
-            **QUICK,
-        )
-    stopped = dalib.open_run(out)
-    before = stopped.predict(images / "street")
-    said = "this is the aligned model (training has not finished: there is no adapted model)"
-    assert said in " ".join(capsys.readouterr().out.split())
-    resumed = dalib.adapt(resume=out)
-    assert before.probabilities.equal(resumed.predict(images / "street", model="aligned").probabilities)
-    adapted = resumed.predict(images / "street").probabilities
-    assert stopped.predict(images / "street").probabilities.equal(adapted)
-    assert not before.probabilities.equal(adapted)
-
-
 def test_objects_print_as_something_to_read(trained, images):
     run = dalib.open_run(trained.path)
     predictions = run.predict(images / "street")
