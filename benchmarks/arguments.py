@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from dalib.data.named import NAMED
+
 
 def direction(text: str) -> tuple[str, str]:
     """Returns the two ends of SOURCE:TARGET, for argparse."""
@@ -22,9 +24,9 @@ def at_least_one(text: str) -> int:
 
 
 def place_in(root: str | Path, name: str) -> str:
-    """Returns the folder of this name below the data root; where there is none, the name, of a named data set."""
+    """Returns the folder of this name below the data root; the name where there is none, and of a named data set."""
     folder = Path(root, name)
-    return str(folder) if folder.is_dir() else name
+    return str(folder) if name not in NAMED and folder.is_dir() else name
 
 
 def in_short(place: str | Path) -> str:

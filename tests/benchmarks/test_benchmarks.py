@@ -51,6 +51,16 @@ def test_scripts_are_told_from_the_modules_that_they_share():
     assert {"arguments.py", "judging/record.py"} <= set(map(named, MODULES)) - set(map(named, SCRIPTS))
 
 
+def test_a_named_data_set_is_no_folder_of_its_name(tmp_path):
+    for name in ("office31/amazon", "pairs/steel/neu"):
+        (tmp_path / name).mkdir(parents=True)
+    with started_in(BENCHMARKS):
+        place_in = importlib.import_module("arguments").place_in
+        assert place_in(tmp_path, "office31/amazon") == "office31/amazon"
+        assert place_in(tmp_path, "pairs/steel/neu") == str(tmp_path / "pairs/steel/neu")
+        assert place_in(tmp_path, "usps") == "usps"
+
+
 def test_pillows_guard_against_bombs_stays_on():
     before = Image.MAX_IMAGE_PIXELS
     assert before is not None
