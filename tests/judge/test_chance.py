@@ -6,7 +6,8 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from dalib.judge.chance import chance_of, guessing_rate, is_at_chance, without_chance
+from dalib.judge.chance import chance_of, guessing_rate, has_lost, is_at_chance, without_chance
+from dalib.judge.evidence import Evidence
 from dalib.judge.guard import Comparison
 
 ACCURACIES = {"adapted": 0.14, "source-only": 0.9}
@@ -70,6 +71,29 @@ def test_an_adapted_model_at_chance_is_not_the_better_one(outcome):
     assert found.outcome == ("collapsed" if outcome == "collapsed" else "hurt")
     assert any("14.0% of the source's validation images" in reason for reason in found.reasons)
     assert ("a reason" in found.reasons) == (outcome in ("hurt", "collapsed"))
+
+
+@pytest.mark.parametrize("outcome", ["helped", "unclear", "hurt"])
+def test_an_adapted_model_at_chance_on_few_images_has_not_been_shown_to_have_hurt(outcome):
+    comparison = Comparison("adapted", outcome, "It seems so", ("a reason",))
+    found = without_chance(comparison, ["adapted"], {"aligned": 0.75, "adapted": 0.625}, lost=False)
+    assert found.better == "aligned"
+    assert found.outcome == ("hurt" if outcome == "hurt" else "unclear")
+    assert "lost" not in found.headline
+    assert any("62.5% of the source's validation images" in reason for reason in found.reasons)
+
+
+def test_a_loss_counts_where_it_is_no_accident_of_few_images():
+    def right_on(correct, count, groups=None):
+        labels = torch.arange(count) % 2
+        said = torch.where(torch.arange(count) < correct, labels, 1 - labels)
+        return Evidence(torch.nn.functional.one_hot(said, 2).float(), labels, torch.eye(2), validation_groups=groups)
+
+    assert not has_lost(right_on(18, 24), right_on(15, 24))
+    assert has_lost(right_on(180, 240), right_on(150, 240))
+    assert not has_lost(right_on(150, 240), right_on(180, 240))
+    groups = torch.arange(240) // 20
+    assert not has_lost(right_on(180, 240, groups), right_on(150, 240, groups))
 
 
 def test_a_source_only_model_at_chance_is_not_either_and_nothing_is_said_to_have_hurt():

@@ -9,12 +9,14 @@ import torch
 
 from dalib.core.errors import Message, Setting
 from dalib.judge.groups import binomial_tail, design_effect
+from dalib.judge.paired import paired_test
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
+    from dalib.judge.evidence import Evidence
     from dalib.judge.guard import Comparison
 
 FEWEST_LABELLED = 20
@@ -22,7 +24,8 @@ FEWEST_LABELLED = 20
 fewer, a model that has learnt something is too often taken for one that has not."""
 
 CHANCE_LEVEL = 0.05
-"""A model whose accuracy guessing reaches less often than this is better than chance."""
+"""A model whose accuracy guessing reaches less often than this is better than chance; a loss that is no less likely
+by accident is none."""
 
 REMEDIES = Message(
     "Train longer (",
@@ -117,13 +120,33 @@ def is_at_chance(labels: Tensor, predicted: Tensor, groups: Tensor | None = None
     return chance_of(correct, count, guessing_rate(labels, predicted)) > CHANCE_LEVEL
 
 
-def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies: Mapping[str, float]) -> Comparison:
+def has_lost(before: Evidence, after: Evidence) -> bool:
+    """Returns whether a model is right on significantly fewer of the source's validation images than another one.
+
+    By the paired test of :func:`dalib.judge.paired.paired_test` at 5%: of few images, a model may be at chance without
+    being worse than one that is not.
+
+    Args:
+        before, after: evidence of the same validation images; ``after`` is the model that may have lost.
+    """
+    labels = before.labels.numpy()
+    right = [each.validation.argmax(dim=1).numpy() == labels for each in (before, after)]
+    groups = before.validation_groups
+    found = paired_test(right[0], right[1], None if groups is None else groups.numpy())
+    return bool(right[0].sum() > right[1].sum()) and found.p <= CHANCE_LEVEL
+
+
+def without_chance(
+    comparison: Comparison, at_chance: Sequence[str], accuracies: Mapping[str, float], *, lost: bool = True
+) -> Comparison:
     """Returns the comparison with no model at chance as the better one, as long as there is another.
 
     Args:
         comparison: comparison of the models without this test.
         at_chance: names of the models that are at chance (:func:`is_at_chance`).
         accuracies: accuracy of each model on the source's validation images.
+        lost: whether the adapted model is right on significantly fewer of these than the other one (:func:`has_lost`).
+            An adapted model at chance that is not has not been shown to have hurt.
 
     Where all models are at chance, the headline states that nothing was learnt, and a reason gives the remedy.
 
@@ -149,9 +172,16 @@ def without_chance(comparison: Comparison, at_chance: Sequence[str], accuracies:
     if "adapted" in at_chance:
         if comparison.outcome == "collapsed":
             return replace(comparison, better=others[0], reasons=(*comparison.reasons, *told))
-        headline = f"Adaptation seems to have hurt, it lost what {others[0]} had learnt"
         # what spoke for the adapted model speaks no more
-        kept = comparison.reasons if comparison.outcome == "hurt" else ()
-        return replace(comparison, better=others[0], outcome="hurt", headline=headline, reasons=(*told, *kept))
+        reasons = (*told, *(comparison.reasons if comparison.outcome == "hurt" else ()))
+        found = replace(comparison, better=others[0], reasons=reasons)
+        if lost:
+            headline = f"Adaptation seems to have hurt, it lost what {others[0]} had learnt"
+            return replace(found, outcome="hurt", headline=headline)
+        if comparison.outcome == "hurt":
+            return found
+        few = f"The adapted model is not clearly worse than {others[0]} on these images, which are few"
+        headline = "Can't tell whether adaptation helped: the source has too few validation images"
+        return replace(found, outcome="unclear", headline=headline, reasons=(*told, few))
     headline = f"The {at_chance[0]} model learnt nothing, so that there is nothing to compare the adapted one with"
     return replace(comparison, better=others[0], outcome="unclear", headline=headline, reasons=told)

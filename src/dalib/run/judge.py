@@ -14,7 +14,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import calibration_error, reliability_bins
 from dalib.judge.annotator import fit_annotator
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
-from dalib.judge.chance import FEWEST_LABELLED, is_at_chance, without_chance
+from dalib.judge.chance import FEWEST_LABELLED, has_lost, is_at_chance, without_chance
 from dalib.judge.estimate import fit_temperature, proxy_a_distance
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.few_classes import FewClasses, few_classes, with_few_classes
@@ -270,8 +270,12 @@ def _hint_votes(hints: TrustedHints, everything: Mapping[str, Evidence], baselin
 def _without_chance(
     verdict: Comparison, at_chance: Sequence[str], trained: Mapping[str, Trained], compared: Sequence[str]
 ) -> Comparison:
-    accuracies = {model: trained[model].evidence.validation_accuracy for model in compared}
-    return without_chance(verdict, [model for model in at_chance if model in compared], accuracies)
+    if not at_chance:
+        return verdict
+    evidence = {model: trained[model].evidence for model in compared}
+    accuracies = {model: each.validation_accuracy for model, each in evidence.items()}
+    lost = len(compared) < 2 or has_lost(*evidence.values())  # the baseline, then the adapted model
+    return without_chance(verdict, [model for model in at_chance if model in compared], accuracies, lost=lost)
 
 
 def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
