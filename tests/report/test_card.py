@@ -9,7 +9,7 @@ import yaml
 from whole_run import write_run
 
 from dalib.records.folder import RunRecords
-from dalib.records.summary import Summary
+from dalib.records.summary import SummarizedModel, Summary
 from dalib.report.card import MOST_NAMED, model_card
 
 if TYPE_CHECKING:
@@ -82,3 +82,13 @@ def test_names_are_no_markdown_and_no_html_and_tell_no_place(tmp_path: Path) -> 
 def test_of_very_many_classes_the_first_are_named() -> None:
     text = card(RunRecords(Summary(status="done")), classes=tuple(f"c{number}" for number in range(MOST_NAMED + 5)))
     assert f"c{MOST_NAMED - 1} and 5 more." in text
+
+
+def test_a_card_says_what_becomes_of_images_of_none_of_the_classes() -> None:
+    assert "Every image gets one of these classes" in card(RunRecords(Summary(status="done")))
+    summary = Summary(status="done", models={"adapted": SummarizedModel(target_unknown=81)}, counts={"target": 400})
+    text = card(RunRecords(summary))
+    assert "is predicted as unknown, as config.json says" in text
+    assert "predicts 81 of 400 target images as unknown." in text
+    in_timm = model_card(RunRecords(summary), "adapted", ("a",), library="timm", usage="Open it.")
+    assert "This folder gives every image one of them; in its run, dalib tells unknown" in in_timm

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dalib.records.estimate import Estimate
 from dalib.records.folder import RunRecords
 from dalib.records.judgement import JudgedModel, Judgement, MaskThreshold
-from dalib.records.summary import SummarizedModel, Summary
-from dalib.report.comparison import MOST_CLASSES, Cell, class_estimates, comparison, estimate_cell
+from dalib.records.summary import RecordedKind, SummarizedModel, Summary
+from dalib.report.comparison import MOST_CLASSES, Cell, class_estimates, comparison, estimate_cell, estimated_on
 
 
 def estimate(value: float | None, reliable: bool = True) -> Estimate:
@@ -84,3 +84,13 @@ def test_what_holds_for_every_class_is_said_once() -> None:
 def test_estimates_of_other_classes_are_not_shown() -> None:
     assert class_estimates(["a", "b"], judgement(adapted=JudgedModel(classes=(estimate(0.5),)))) is None
     assert class_estimates([], judgement(adapted=JudgedModel(classes=()))) is None
+
+
+def test_a_target_that_auto_took_for_one_with_other_images_is_treated_as_such() -> None:
+    asked = {"settings": {"classes": "auto"}, "counts": {"target": 400}}
+    models = {"adapted": SummarizedModel(target_unknown=100), "source-only": SummarizedModel()}
+    records = RunRecords(Summary(models=models, target_kind=RecordedKind("other"), **asked))
+    assert estimated_on(records) == "the target's images that seem known"
+    (row,) = next(group for group in comparison(records).groups if group.title == "Predictions on the target").rows
+    assert row.cells == [Cell(), Cell("100", "25.0%")]
+    assert estimated_on(RunRecords(Summary(target_kind=RecordedKind("fewer"), **asked))) == "the target"

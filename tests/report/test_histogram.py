@@ -3,7 +3,7 @@
 from dalib.records.folder import RunRecords
 from dalib.records.judgement import Judgement, Prior
 from dalib.records.summary import SummarizedModel, Summary
-from dalib.report.histogram import MOST_BARS, MOST_NAMED, Bar, histogram
+from dalib.report.histogram import MOST_BARS, MOST_NAMED, Bar, ClassBars, histogram
 
 
 def records(counts: dict[str, tuple[int, ...]], prior: Prior | None = None) -> RunRecords:
@@ -50,3 +50,15 @@ def test_of_many_classes_the_largest_are_drawn_and_the_first_vanished_ones_named
 def test_no_prediction_at_all_has_bars_of_no_width():
     found = histogram(records({"adapted": (0, 0)}))
     assert {bar.width for row in found.classes for bar in row.bars} == {"0.0"}
+
+
+def test_unknown_images_have_bars_behind_those_of_the_classes_also_of_many():
+    models = {"adapted": SummarizedModel((8, 2), target_unknown=16), "source-only": SummarizedModel((10, 0))}
+    found = histogram(RunRecords(Summary(classes=("a", "b"), models=models)))
+    assert found.classes[-1] == ClassBars("unknown", [Bar("adapted", "adapted", 16, "100.0")])
+    assert found.classes[0].bars[1].width == "50.0"
+    assert (found.shown, found.left_out, found.vanished) == (2, 0, [])
+    many = {"adapted": SummarizedModel((3,) * (MOST_BARS + 5), target_unknown=0)}
+    found = histogram(RunRecords(Summary(classes=tuple(map(str, range(MOST_BARS + 5))), models=many)))
+    assert [(row.name, len(row.bars)) for row in found.classes[MOST_BARS:]] == [("unknown", 1)]
+    assert (found.shown, found.left_out) == (MOST_BARS, 5)

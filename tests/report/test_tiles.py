@@ -3,7 +3,8 @@
 from dalib.records.evaluation import Evaluation, MeasuredModel
 from dalib.records.folder import RunRecords
 from dalib.records.judgement import Judgement
-from dalib.records.summary import Summary
+from dalib.records.selection import Selection
+from dalib.records.summary import SummarizedModel, Summary
 from dalib.report.tiles import Tile, tiles
 
 HYPHEN, SPACE = "\N{NON-BREAKING HYPHEN}", "\N{NO-BREAK SPACE}"
@@ -53,3 +54,11 @@ def test_models_that_predict_the_same_have_no_probability():
     differ = Judgement("adapted", "unclear", probability=0.5, votes={**votes, "differ": 1})
     (found,) = tiles(RunRecords(Summary(), judgement=differ))
     assert (found.name, found.value) == ("Probability that adaptation helped", "50%")
+
+
+def test_images_that_the_selected_model_predicts_as_unknown_have_a_tile():
+    models = {name: SummarizedModel(target_unknown=count) for name, count in (("adapted", 81), ("aligned", 70))}
+    summary = Summary(models=models, counts={"target": 400})
+    found, _ = tiles(RunRecords(summary, selection=Selection("aligned", "labels")))
+    assert (found.name, found.value) == ("Predicted as unknown", "70")
+    assert found.note.replace(SPACE, " ") == "of 400 target images, by aligned; adapted 81"

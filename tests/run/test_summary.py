@@ -4,9 +4,10 @@ import torch
 
 from dalib.engine.train import Trained
 from dalib.judge.evidence import Evidence
+from dalib.models.known import KnownRule
 from dalib.records.judgement import Judgement
 from dalib.records.summary import Stopped, Summary
-from dalib.run.summary import summary_at_end, summary_of_model, timed
+from dalib.run.summary import summary_at_end, summary_of_model, timed, with_unknown
 
 ADAPTED = Evidence(torch.eye(2), torch.tensor([0, 0]), torch.tensor([[0.75, 0.25], [0.5, 0.5], [0.25, 0.75]]))
 ALIGNED = Evidence(torch.eye(2), torch.tensor([0, 1]), torch.tensor([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1]]))
@@ -50,3 +51,11 @@ def test_a_run_of_one_model_has_changed_nothing():
     found = summary_at_end(Summary(), {}, {}, Judgement("source-only", "alone"), kept_best=True)
     assert (found.status, found.shipped) == ("done", "source-only")
     assert (found.kept_step, found.changed, found.stopped) == (None, None, None)
+
+
+def test_images_that_a_rule_takes_for_unknown_are_counted_and_are_of_no_class():
+    models = {"adapted": summary_of_model(ADAPTED), "aligned": summary_of_model(ALIGNED)}
+    found = with_unknown(Summary(models=models), {"adapted": ADAPTED}, {"adapted": KnownRule(0.1, 0.1)})
+    assert (found.models["adapted"].target_histogram, found.models["adapted"].target_unknown) == ((1, 1), 1)
+    assert found.models["aligned"] == models["aligned"]
+    assert found.unknown == {"adapted": 1}

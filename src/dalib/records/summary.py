@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from dalib.core.words import counted
 from dalib.records.content import ABSENT, Record, decoded
 
 if TYPE_CHECKING:
@@ -18,14 +19,16 @@ class SummarizedModel:
     """One model on all target images, and on the source's validation images.
 
     Attributes:
-        target_histogram: predicted images by class.
+        target_histogram: predicted images by class; those that are predicted as unknown are of none.
         target_confidence: mean of the largest probability.
         source_validation_accuracy: a share; None where no image was kept from training.
+        target_unknown: images that are predicted as unknown; None of a run that expects no such images.
     """
 
     target_histogram: tuple[int, ...] = ()
     target_confidence: float | None = None
     source_validation_accuracy: float | None = field(default=None, metadata=ABSENT)
+    target_unknown: int | None = field(default=None, metadata=ABSENT)
 
 
 @dataclass(frozen=True)
@@ -194,6 +197,31 @@ class Summary(Record):
     def own(self) -> ModelName:
         """The model that the run's method makes."""
         return "source-only" if self.method == "source-only" else "adapted"
+
+    @property
+    def expects_unknown(self) -> bool:
+        """Whether the adaptation expects images of none of the classes: it was asked to, or found such by itself."""
+        classes, kind = self.run_settings.classes, self.target_kind
+        return classes == "other" or (classes == "auto" and kind is not None and kind.believed == "other")
+
+    @property
+    def unknown(self) -> dict[str, int]:
+        """Target images that each model predicts as unknown, by its name; empty where no such images are expected."""
+        return {name: each.target_unknown for name, each in self.models.items() if each.target_unknown is not None}
+
+    def unknown_in_words(self, model: str) -> str:
+        """Returns how many target images a model, and the others, predict as unknown; empty if none are expected.
+
+        >>> models = {name: SummarizedModel(target_unknown=count) for name, count in (("adapted", 81), ("aligned", 70))}
+        >>> Summary(models=models, counts={"target": 400}).unknown_in_words("adapted")
+        'The adapted model predicts 81 of 400 target images as unknown (aligned 70)'
+        """
+        found = self.unknown
+        if model not in found or "target" not in self.counts:
+            return ""
+        others = ", ".join(f"{name} {found[name]:,}" for name in found if name != model)
+        images = counted(self.counts["target"], "target image")
+        return f"The {model} model predicts {found[model]:,} of {images} as unknown{others and f' ({others})'}"
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name.replace('_', ' ')} {count}" for name, count in self.counts.items())

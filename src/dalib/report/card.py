@@ -46,7 +46,7 @@ def model_card(records: RunRecords, model: str, classes: Sequence[str], *, libra
         f"# {title}",
         f"{_intended(records, model, target)}\n\nClasses: {_listed(classes)}.",
         f"## Use\n\n{usage.strip()}",
-        f"## Intended use\n\n{_INTENDED.format(target=target)}",
+        f"## Intended use\n\n{_INTENDED.format(target=target, others=_of_others(records, model, library))}",
         f"## Data\n\n{_data(records)}",
         f"## Does adaptation help?\n\n{_verdict(records)}",
         f"## Accuracy on the target\n\n{_accuracies(records)}",
@@ -73,9 +73,19 @@ def _last(where: str) -> str:
 
 
 _INTENDED = """\
-For images like those of {target}: the same kind of camera, place and subject, one of the classes above in each. Every
-image gets one of these classes, also where it shows none of them; images of another kind have not been tried.
+For images like those of {target}: the same kind of camera, place and subject, one of the classes above in each.
+{others} Images of another kind have not been tried.
 Measure on labelled images of your own before decisions depend on it."""
+
+
+def _of_others(records: RunRecords, model: str, library: str) -> str:
+    """Returns what the exported model does with an image of none of its classes."""
+    counts = _plain(records.summary.unknown_in_words(model))
+    if not counts:
+        return "Every image gets one of these classes, also where it shows none of them."
+    if library == "dalib":
+        return f"An image that seems to show none of them is predicted as unknown, as config.json says. {counts}."
+    return f"This folder gives every image one of them; in its run, dalib tells unknown images apart. {counts}."
 
 
 def _intended(records: RunRecords, model: str, target: str) -> str:

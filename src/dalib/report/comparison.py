@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from dalib.records.judgement import JudgedModel, Judgement, MaskThreshold
     from dalib.records.labelled import LabelledValue
     from dalib.records.selection import Selection
-    from dalib.records.summary import SummarizedModel
+    from dalib.records.summary import SummarizedModel, Summary
 
 MOST_CLASSES = 12  # of which estimates are shown at once
 
@@ -104,8 +104,7 @@ class ClassEstimates:
 
 def estimated_on(records: RunRecords) -> str:
     """Returns the images that estimates are of: those that judge, where some of the target's may be unknown."""
-    others = records.summary.run_settings.classes == "other"
-    return "the target's images that seem known" if others else "the target"
+    return "the target's images that seem known" if records.summary.expects_unknown else "the target"
 
 
 def comparison(records: RunRecords) -> Comparison | None:
@@ -133,6 +132,7 @@ def comparison(records: RunRecords) -> Comparison | None:
             if any(cell != Cell() for cell in estimated)
             else [],
         ),
+        Group("Predictions on the target", _unknown(names, records.summary)),
         Group("On the source", [Row("Validation accuracy", "images kept from training", validation)]),
     ]
     shipped = judgement.shipped if judgement else records.own
@@ -145,6 +145,15 @@ def comparison(records: RunRecords) -> Comparison | None:
         shipped,
         selection.reason if selection and len(models) > 1 else "",
     )
+
+
+def _unknown(names: Sequence[str], summary: Summary) -> list[Row]:
+    """Returns the row of how many target images each model predicts as unknown; none where no such are expected."""
+    found, count = summary.unknown, summary.counts.get("target")
+    if not found or not count:
+        return []
+    cells = [Cell(f"{found[name]:,}", percent(found[name] / count)) if name in found else Cell() for name in names]
+    return [Row("Predicted as unknown", f"of {counted(count, 'image')}; they seem to be of none of the classes", cells)]
 
 
 _OF_ESTIMATES = "an estimate; its 90% interval does not cover every way to be wrong"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dalib.core.words import UNKNOWN
 from dalib.records.candidates import in_order
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ class Histogram:
     """Bars for each class, with their legend.
 
     Attributes:
+        shown: number of classes with bars.
         priors: whether some of the bars are what a prior expects.
+        classes: and at last, of models that name such images, those that are predicted as unknown.
         left_out: classes without bars, where there are many.
         model: of the run's own method; ``vanished`` are names of classes that it predicts nowhere, the first ones of
             ``vanished_count``.
@@ -62,6 +65,7 @@ class Histogram:
     model: str
     vanished: list[str]
     vanished_count: int
+    shown: int
 
 
 def histogram(records: RunRecords) -> Histogram | None:
@@ -78,17 +82,19 @@ def histogram(records: RunRecords) -> Histogram | None:
     priors = {} if prior is None else _expected(prior, sum(counts[last]), len(classes))
     looks = {**{name: name for name in counts}, "prior used": "prior", "prior estimated": "prior estimate"}
     shown = {**counts, **priors}
-    rows = _rows(classes, shown, looks)
+    unknown = {name: count for name, count in records.summary.unknown.items() if name in counts}
+    rows = _rows(classes, shown, looks, unknown)
     vanished = [name for name, count in zip(classes, counts[last], strict=True) if not count]
     kind = f" ({prior.kind})" if prior and prior.kind else ""
     return Histogram(
         legend=[Key(f"{name}{kind if name == 'prior used' else ''}", looks[name]) for name in shown],
         priors=bool(priors),
         classes=rows,
-        left_out=len(classes) - len(rows),
+        left_out=max(0, len(classes) - MOST_BARS),
         model=last,
         vanished=vanished[:MOST_NAMED],
         vanished_count=len(vanished),
+        shown=min(len(classes), MOST_BARS),
     )
 
 
@@ -102,8 +108,14 @@ def _expected(prior: Prior, total: int, classes: int) -> dict[str, tuple[int, ..
     }
 
 
-def _rows(classes: Sequence[str], shown: Mapping[str, Sequence[int]], looks: Mapping[str, str]) -> list[ClassBars]:
-    most = max(max(each) for each in shown.values()) or 1
+def _rows(
+    classes: Sequence[str],
+    shown: Mapping[str, Sequence[int]],
+    looks: Mapping[str, str],
+    unknown: Mapping[str, int],
+) -> list[ClassBars]:
+    """Returns the bars of the classes, and at last of the images that the models predict as unknown, if any may be."""
+    most = max(*(max(each) for each in shown.values()), *unknown.values(), 1)
     rows = [
         ClassBars(
             name,
@@ -116,4 +128,7 @@ def _rows(classes: Sequence[str], shown: Mapping[str, Sequence[int]], looks: Map
     ]
     if len(rows) > MOST_BARS:
         rows = sorted(rows, key=lambda row: -max(bar.count for bar in row.bars))[:MOST_BARS]
+    if unknown:
+        bars = [Bar(name, looks[name], count, f"{100 * count / most:.1f}") for name, count in unknown.items()]
+        rows.append(ClassBars(UNKNOWN, sorted(bars, key=lambda bar: list(shown).index(bar.name))))
     return rows

@@ -120,7 +120,7 @@ def differing(groups: Mapping[str, list[ShownSample]], summary: Summary) -> Diff
     count, target = "", summary.counts.get("target")
     if summary.changed is not None and target is not None:
         count = f"{round(summary.changed * target):,} of {target:,} target images ({percent(summary.changed)})"
-        open_set = summary.run_settings.classes == "other"  # both may be right to call an image unknown
+        open_set = summary.expects_unknown  # both may be right to call an image unknown
         count += ", by the most probable known class" if open_set else ", where at least one of them is wrong"
     return Differing(tuple(found[0].models), first, others, any(each.surer for each in found), count)
 

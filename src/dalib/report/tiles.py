@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dalib.core.words import likelihood
+from dalib.core.words import counted, likelihood
 from dalib.records.candidates import ADAPTED, in_order
 from dalib.report.figures import duration, percent, points_between, signed
 from dalib.report.verdict import predict_the_same, probability_of
@@ -39,6 +39,8 @@ def tiles(records: RunRecords) -> list[Tile]:
         baseline = records.judgement.baseline if records.judgement else None
         note = f"of the target images, compared with {baseline}" if baseline else "of the target images"
         found.append(Tile("Changed class", percent(summary.changed), note))
+    if unknown := _unknown(records):
+        found.append(unknown)
     if "target" in summary.counts:
         found.append(Tile("Target images", f"{summary.counts['target']:,}", _labels_in_words(records)))
     seconds = in_order(summary.seconds)
@@ -46,6 +48,18 @@ def tiles(records: RunRecords) -> list[Tile]:
         parts = ", ".join(f"{_unbroken(name)} {_unbroken(duration(each))}" for name, each in seconds.items())
         found.append(Tile("Training time", duration(sum(seconds.values())), parts if len(seconds) > 1 else ""))
     return found
+
+
+def _unknown(records: RunRecords) -> Tile | None:
+    """Returns how many target images the selected model predicts as unknown; None where the run expects none."""
+    summary, selection = records.summary, records.selection
+    counts = in_order(summary.unknown)
+    model = selection.model if selection else records.own
+    if model not in counts or "target" not in summary.counts:
+        return None
+    others = "".join(f"; {_unbroken(f'{name} {count:,}')}" for name, count in counts.items() if name != model)
+    note = f"of {counted(summary.counts['target'], 'target image')}, by {_unbroken(model)}{others}"
+    return Tile("Predicted as unknown", f"{counts[model]:,}", note)
 
 
 def _labels_in_words(records: RunRecords) -> str:

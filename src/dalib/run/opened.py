@@ -345,6 +345,8 @@ class Run:
         for name, judged in self.judgement.models.items():
             mark, end = (">", ", selected") if name == selected else (" ", "")
             lines.append(f"{mark} {name:<12}{records.measured_in_words(name) or judged.in_words}{end}")
+        if unknown := summary.unknown_in_words(selected):
+            lines.append(f"{unknown}.")
         return [*lines, f"report: {self.folder.report}"]
 
     def _repr_html_(self) -> str:

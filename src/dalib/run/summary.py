@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dalib.engine.distributed import World
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
+    from dalib.models.known import KnownRule
     from dalib.records.judgement import Judgement
     from dalib.run.start.domains import Domains
 
@@ -91,6 +92,25 @@ def summary_of_model(evidence: Evidence) -> SummarizedModel:
         evidence.target.amax(dim=1).mean().item(),
         evidence.validation_accuracy if len(evidence.labels) else None,
     )
+
+
+def with_unknown(summary: Summary, evidence: Mapping[str, Evidence], rules: Mapping[str, KnownRule]) -> Summary:
+    """Returns the summary with what the models' rules for unknown images leave to the classes.
+
+    Args:
+        summary: of the models.
+        evidence: their predictions for all images.
+        rules: of those models that have one.
+    """
+    models = dict(summary.models)
+    for name, rule in rules.items():
+        target = evidence[name].target
+        known = rule.are_known(target)
+        images = torch.bincount(target[known].argmax(dim=1), minlength=target.shape[1])
+        models[name] = replace(
+            models[name], target_histogram=tuple(images.tolist()), target_unknown=int((~known).sum())
+        )
+    return replace(summary, models=models)
 
 
 def summary_at_end(

@@ -54,7 +54,7 @@ from dalib.run.settings.config_file import write_config
 from dalib.run.settings.presets import check_applied
 from dalib.run.setup import first_summary, frozen_space, open_data, prepare, say_data
 from dalib.run.sibling import differences, take_over
-from dalib.run.summary import summary_at_end, summary_of_model, timed
+from dalib.run.summary import summary_at_end, summary_of_model, timed, with_unknown
 from dalib.run.timing.pace import Counts
 from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_limit, is_open
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
@@ -448,7 +448,7 @@ def _judge(
         told.write(run.hints)
         say(told.sentence)
     if models.of_classes(config.classes) == "other":
-        write_rules(run, models.everything)
+        summary = with_unknown(summary, models.everything, write_rules(run, models.everything))
     by_user = config.keep == "adapted" and len(models.trained) > 1
     conclude(run, judgement.shipped, "user" if by_user else "judgement")
     write_pictures(run, models.trained, models.everything, domains, config.seed, judgement.baseline)
@@ -461,6 +461,8 @@ def _judge(
         say(f"  {reason}")
     if len(models.trained) > 1:
         say_result(run.selection().sentence)
+    if unknown := summary.unknown_in_words(run.selection().model):
+        say_result(unknown)
     return judgement, summary
 
 

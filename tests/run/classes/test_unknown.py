@@ -22,10 +22,12 @@ from dalib.records.evaluation import Evaluation
 from dalib.records.folder import RunFolder, models_of
 from dalib.records.images import ImageNames
 from dalib.records.labelled import Labelled
+from dalib.records.summary import Summary
 from dalib.run.classes.unknown import ExpectedKnown
 from dalib.run.finished.label_estimates import evaluate_labels
 from dalib.run.finished.measure import evaluate
 from dalib.run.finished.query import query
+from dalib.run.opened import open_run
 
 KNOWN = 6
 QUICK = [
@@ -129,6 +131,14 @@ def test_a_run_sets_images_apart_and_says_how_many(trained):
     assert all(math.isfinite(loss) for loss in losses)
 
 
+def test_the_report_and_the_run_show_how_many_images_each_model_predicts_as_unknown(trained):
+    counts, page = Summary.read(trained.summary).unknown, trained.report.read_text(encoding="utf-8")
+    assert set(counts) == set(models_of(trained))
+    assert f'<dt>Predicted as unknown</dt><dd class="value">{counts[trained.selection().model]}</dd>' in page
+    assert page.count("Predicted as unknown") == 2  # and the table of the models
+    assert "target images as unknown (" in repr(open_run(trained.root))
+
+
 def test_every_model_of_the_run_has_a_rule_of_its_own(trained):
     rules = {name: load_description(folder).known for name, folder in models_of(trained).items()}
     assert set(rules) >= {"source-only", "adapted"}
@@ -136,7 +146,7 @@ def test_every_model_of_the_run_has_a_rule_of_its_own(trained):
     assert len(set(rules.values())) == len(rules)
 
 
-def test_predictions_find_unknown_images_that_training_was_not_told_of(trained, digits, tmp_path):
+def test_predictions_find_unknown_images_that_training_was_not_told_of(trained, digits, tmp_path, capsys):
     out = tmp_path / "out.csv"
     given = ["--images", str(digits / "target"), "--out", str(out), "--model", "adapted"]
     assert run(["predict", str(trained.root), *given]) == 0
@@ -144,6 +154,8 @@ def test_predictions_find_unknown_images_that_training_was_not_told_of(trained, 
         rows = list(csv.DictReader(file))
     unknown = [int(row["path"].split("/")[-2]) >= KNOWN for row in rows]
     said = [row["class"] == "unknown" for row in rows]
+    assert f"{sum(said)} of {len(rows)} images are predicted as unknown" in capsys.readouterr().out
+    assert Summary.read(trained.summary).unknown["adapted"] == sum(said)  # the target's images are those of the run
     found = sum(u and s for u, s in zip(unknown, said, strict=True)) / sum(unknown)
     wrongly = sum(s and not u for u, s in zip(unknown, said, strict=True)) / (len(rows) - sum(unknown))
     assert found > wrongly + 0.3

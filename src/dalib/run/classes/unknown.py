@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from dalib.data.domain_images import UnlabelledImages
     from dalib.judge.evidence import Evidence
     from dalib.judge.structure import Representation
+    from dalib.models.known import KnownRule
     from dalib.records.folder import RunFolder
 
 FEWEST_KNOWN = 2
@@ -128,11 +129,17 @@ def require_enough_for_others(count: int) -> None:
         )
 
 
-def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> None:
-    """Gives each saved model of a run the rule for unknown images, set by its predictions for every target image."""
+def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> dict[str, KnownRule]:
+    """Gives each saved model of a run its rule for unknown images, which it returns by the model's name.
+
+    Args:
+        run: whose models are saved.
+        said: predictions of each model for every target image, which set the rule.
+    """
+    rules = {name: rule_of(said[name].target) for name in models_of(run)}
     for name, folder in models_of(run).items():
-        description = load_description(folder)
-        write_description(folder, replace(description, known=rule_of(said[name].target)))
+        write_description(folder, replace(load_description(folder), known=rules[name]))
+    return rules
 
 
 def check_classes(classes: str, method: str, prior: str, *, baseline: bool) -> None:

@@ -16,11 +16,13 @@ parts in their order are what one process writes, to the byte. They are joined b
 
 from __future__ import annotations
 
+import csv
 import glob
 import hashlib
 import re
 import shutil
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from itertools import chain
@@ -29,7 +31,8 @@ from typing import TYPE_CHECKING, Protocol
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import put_in_place, read_json, sync, write_json
-from dalib.run.finished.load import COLUMNS
+from dalib.core.words import UNKNOWN, counted
+from dalib.run.finished.load import COLUMNS, KNOWN
 from dalib.run.finished.parquet import as_parquet
 
 if TYPE_CHECKING:
@@ -84,7 +87,11 @@ class PredictionFormat:
         return f"{','.join(self.columns)}\n".encode()
 
     def put(self, rows: Path, out: Path) -> None:
-        """Makes ``out`` of the lines: Parquet if it has this ending, else CSV."""
+        """Makes ``out`` of the lines: Parquet if it has this ending, else CSV; prints how many are unknown."""
+        if KNOWN in self.columns:
+            with rows.open(encoding="utf-8", newline="") as file:
+                classes = Counter(row["class"] for row in csv.DictReader(file))
+            say(f"{classes[UNKNOWN]:,} of {counted(classes.total(), 'image')} are predicted as {UNKNOWN}")
         if out.suffix.lower() == ".parquet":
             as_parquet(rows, out, self.columns)
         else:
