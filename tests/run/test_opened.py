@@ -1,7 +1,12 @@
 """A Run does with its folder what the commands do."""
 
+import errno
 import html
+import os
 import shutil
+import tempfile
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -124,6 +129,66 @@ def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(tra
     with pytest.raises(TypeError, match="unexpected keyword argument 'sise'"):
         again.evaluate(images / "labelled", sise=3)
     assert again.report.is_file()
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """A disk that is full for the name and the content of files; a folder on it seems to have room."""
+
+    def refuse(self, content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", refuse)
+
+
+def test_on_a_full_disk_predictions_are_in_the_error_that_names_the_place(trained, images, tmp_path, full_disk):
+    with pytest.raises(
+        UserError, match=r"street\.csv: No space .*; make room.* The predictions are not lost"
+    ) as caught:
+        trained.predict(images / "street", out=tmp_path / "street.csv")
+    assert len(caught.value.result) == 10
+
+
+@pytest.mark.parametrize(
+    ("work", "place"),
+    [
+        (lambda run, images: run.report, "report.html"),
+        (lambda run, images: run.keep("adapted"), "selection.json"),
+        (lambda run, images: run.evaluate(images / "labelled"), "labelled.*.json"),
+        (lambda run, images: run.query(2, out=images / "ask.csv"), "ask.csv"),
+    ],
+)
+def test_what_a_run_cannot_write_is_an_error_with_a_remedy(work, place, trained, images, full_disk):
+    with pytest.raises(UserError, match=rf"{place}: No space left on device; make room, and call this again"):
+        work(dalib.open_run(trained.path), images)
+
+
+def test_a_list_whose_page_cannot_be_written_is_not_there_either(trained, tmp_path, monkeypatch):
+    def refuse(page, **content):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(page))
+
+    monkeypatch.setattr("dalib.run.finished.query.write_labelling_page", refuse)
+    with pytest.raises(UserError, match=r"ask\.html: No space left on device"):
+        trained.query(2, out=tmp_path / "ask.csv")
+    monkeypatch.undo()
+    assert trained.query(2, out=tmp_path / "ask.csv").is_file(), "the same call goes on once there is room"
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_any_image_is_read(trained, images, tmp_path, monkeypatch):
+    def refuse(**settings):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
+    monkeypatch.setattr(trained, "predictor", None)
+    refused = partial(pytest.raises, UserError, match="no file can be written in .*Read-only file system")
+    with refused():
+        trained.predict(images / "street", out=tmp_path / "street.csv")
+    with refused():
+        trained.features(images / "street", out=tmp_path / "street.npz")
+    with refused():
+        trained.evaluate(images / "labelled")
+    with refused():
+        trained.query(2, out=tmp_path / "ask.csv")
 
 
 def test_a_run_that_has_not_finished_says_so(trained, tmp_path):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 
 from jsonargparse import ArgumentError
@@ -24,13 +22,11 @@ from dalib.core.errors import (
     UserError,
     spelled,
 )
+from dalib.core.refusals import refusal
 from dalib.run.settings.config_file import with_places_as_written
 
 WORKING = ("train", "eval", "query", "predict", "features", "export", "report")
 """Commands whose result is a file, and which therefore continue when their output is closed."""
-
-_NOT_ALLOWED = (errno.EACCES, errno.EPERM, errno.EROFS)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def run(arguments: list[str]) -> int:
@@ -50,9 +46,9 @@ def run(arguments: list[str]) -> int:
             say(f"dalib: error: {error}", sys.stderr)
             return 2
         except OSError as error:
-            if error.errno not in _FULL and (error.errno not in _NOT_ALLOWED or error.filename is None):
+            if (said := refusal(error, "give the same command again")) is None:
                 raise  # a fault of this program, which its traceback tells
-            say(f"dalib: error: {_about_file(error)}", sys.stderr)
+            say(f"dalib: error: {said}", sys.stderr)
             return 2
         except TrainingDivergedError as error:
             say_of_several(f"dalib: training diverged: {error}")
@@ -66,18 +62,6 @@ def run(arguments: list[str]) -> int:
         except KeyboardInterrupt:
             say("dalib: stopped", sys.stderr)
             return 130
-
-
-def _about_file(error: OSError) -> str:
-    """Returns what to do about a file that the system refuses, such as one of a run in a folder of somebody else's."""
-    # writing to a full disk fails without the file's name
-    name = "what was to be written" if error.filename is None else os.fsdecode(error.filename).removesuffix(".tmp")
-    remedy = (
-        "make room"
-        if error.errno in _FULL
-        else "let it be read and written, or work in a folder, or on a copy, of yours"
-    )
-    return f"{name}: {error.strerror}; {remedy}, and give the same command again"
 
 
 def _run_and_flush(arguments: list[str]) -> int:

@@ -205,6 +205,18 @@ class NotThereError(UserError):
     """
 
 
+class NotWrittenError(UserError):
+    """A result cannot be written, because the disk is full or the place may not be written.
+
+    Attributes:
+        result: what was computed, if it is to be had; such as predictions.
+    """
+
+    def __init__(self, *parts: str | Part, result: Any = None) -> None:
+        super().__init__(*parts)
+        self.result = result
+
+
 class ReportedByRankZeroError(UserError):
     """An error of the first of several processes, which prints it."""
 

@@ -12,6 +12,7 @@ from dalib.core.console import CountedProgress, say_note, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded, required_path
 from dalib.core.places import in_short
+from dalib.core.refusals import refusals_in_words
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.pictures import Sample
@@ -136,7 +137,8 @@ class Run:
     def _write_report(self) -> Path:
         from dalib.report.page import write_report
 
-        return write_report(self.folder)
+        with refusals_in_words():
+            return write_report(self.folder)
 
     def predict(
         self,
@@ -157,7 +159,8 @@ class Run:
             device: auto, cpu, cuda or mps.
 
         Raises:
-            UserError: no image, or no such model.
+            UserError: no image, no such model, or a place that cannot be written; its attribute ``result`` has the
+                predictions where that came to light after them.
         """
         from dalib.run.finished.image_predictions import predict_images
         from dalib.run.finished.predict import check_table, write_table
@@ -168,7 +171,8 @@ class Run:
             found = predict_images(images, predictor, progress)
         if table is not None:
             _require_some(found.paths, found.unreadable)
-            write_table(table, found.paths, found.probabilities, found.description)
+            with refusals_in_words(found, "predictions"):
+                write_table(table, found.paths, found.probabilities, found.description)
         return found
 
     def features(
@@ -191,7 +195,7 @@ class Run:
             device: auto, cpu, cuda or mps.
 
         Raises:
-            UserError: no image, or no such model.
+            UserError: no image, no such model, or a place that cannot be written; as for :meth:`predict`.
         """
         from dalib.run.finished.feature_table import check_features, write_features
         from dalib.run.finished.image_features import features_of_images
@@ -202,7 +206,8 @@ class Run:
             found = features_of_images(images, predictor, progress)
         if place is not None:
             _require_some(found.paths, found.unreadable)
-            write_features(place, found.paths, found.features)
+            with refusals_in_words(found, "features"):
+                write_features(place, found.paths, found.features)
         return found
 
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
@@ -248,16 +253,17 @@ class Run:
 
         recorded = self.folder.read_groups() if groups is None else None
         place = place_of_labelled(data, "data", strict, groups if recorded is None else recorded.definition)
-        measured = evaluate(
-            self.folder,
-            str(place.name),
-            device=device,
-            strict=strict,
-            root=root,
-            download=download,
-            cache=cache,
-            groups=groups,
-        )
+        with refusals_in_words():
+            measured = evaluate(
+                self.folder,
+                str(place.name),
+                device=device,
+                strict=strict,
+                root=root,
+                download=download,
+                cache=cache,
+                groups=groups,
+            )
         self._write_report()
         return measured
 
@@ -270,7 +276,8 @@ class Run:
         """
         from dalib.run.finished.label_estimates import evaluate_labels
 
-        estimated = evaluate_labels(self.folder, labels, groups)
+        with refusals_in_words():
+            estimated = evaluate_labels(self.folder, labels, groups)
         self._write_report()
         return estimated
 
@@ -287,7 +294,8 @@ class Run:
         """
         from dalib.run.finished.query import query
 
-        query(self.folder, count, str(out), seed=seed, groups=groups)
+        with refusals_in_words():
+            query(self.folder, count, str(out), seed=seed, groups=groups)
         return Path(expanded(out))
 
     def compare(self, *others: Run | str | Path) -> list[str]:
@@ -308,13 +316,15 @@ class Run:
         """
         from dalib.run.export import export
 
-        return export(self.folder, format or _format_of(required_path(out, "out")), out, model=model)
+        with refusals_in_words():
+            return export(self.folder, format or _format_of(required_path(out, "out")), out, model=model)
 
     def keep(self, model: ModelName) -> Selection:
         """Selects a model by hand; no measurement changes this choice any more."""
         from dalib.run.finished.select import keep
 
-        selection = keep(self.folder, model)
+        with refusals_in_words():
+            selection = keep(self.folder, model)
         self._write_report()
         return selection
 
@@ -411,7 +421,8 @@ class Runs(Mapping[str, Run]):
         """The page that compares the targets, written anew."""
         from dalib.report.several import write_comparison
 
-        return write_comparison(self.folder)
+        with refusals_in_words():
+            return write_comparison(self.folder)
 
     def __repr__(self) -> str:
         lines = [f"Runs {self.path}: {in_short(self.targets.source)} -> {len(self.targets.targets)} targets"]

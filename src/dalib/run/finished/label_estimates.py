@@ -12,6 +12,7 @@ import torch
 from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
+from dalib.core.refusals import require_writable
 from dalib.core.words import counted, points_in_words
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.records.content import utc_now
@@ -63,6 +64,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
     """
     run, file = RunFolder.of(run), required_path(file, "labels", instead=_AS_A_LIST)
     _require_list(run, file)
+    require_writable(run.root, Setting("run", run.root))
     names, predictions = target_predictions(run)
     classes = classes_of(run)
     given = read_target_labels(file, names, classes, Summary.read(run.summary).target, argument="labels")

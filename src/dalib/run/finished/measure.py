@@ -15,6 +15,7 @@ from dalib.core.devices import choose_device
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import name_of_path, required_path
 from dalib.core.places import in_short
+from dalib.core.refusals import require_writable
 from dalib.data.labels import is_query
 from dalib.data.named import default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -87,6 +88,7 @@ def evaluate(
             ", which accounts for that",
         )
     description = load_description(next(iter(models_of(run).values())))
+    require_writable(run.root, Setting("run", run.root))
     where = choose_device(device)
     with CountedProgress(f"reading {in_short(data)}") as progress:
         labelled = open_labelled(

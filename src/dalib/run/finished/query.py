@@ -11,6 +11,7 @@ import torch
 from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, expanded, make_parent, write_text
+from dalib.core.refusals import require_writable
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.folders import describe_unused
 from dalib.data.sources import open_target
@@ -63,23 +64,13 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
     if not isinstance(count, Integral) or count < 1:
         raise UserError(Setting("count", count), ": expected at least 1, a whole number")
     page = _free_page(out)
+    require_writable(page.absolute().parent, Setting("out", out))
     names, predictions = target_predictions(run)
     every = list(predictions.values())
     together = groups_of_target(run, names, groups)
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed, together)
     chosen, listed = len(sample.rows), _listed(sample, names)
-    write_text(Path(out), csv_text([COLUMNS, *listed]))
-    picture_of = _pictures(run, names, sample.rows.tolist())
-    with CountedProgress("pictures to label", brief=True) as progress:
-        shown = write_labelling_page(
-            page,
-            columns=COLUMNS,
-            rows=listed,
-            classes=classes_of(run),
-            run=run.root,
-            csv_file=Path(out),
-            picture_of=lambda number: _counted(picture_of, number, chosen, progress),
-        )
+    shown = _write(run, Path(out), page, sample.rows.tolist(), names, listed)
     for note in _left_out(run) + ([] if shown else _not_found(listed[0][0])):
         say(note)
     if count > chosen:
@@ -94,6 +85,28 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
     given = {} if groups is None else {"groups": groups}
     say_result(_what_to_do(run, out, f"Open {page} in a browser and choose there, or look" if shown else "Look", given))
     return chosen
+
+
+def _write(
+    run: RunFolder, out: Path, page: Path, rows: Sequence[int], names: Sequence[str], listed: list[list[str]]
+) -> int:
+    """Writes the list and the page beside it, or neither; returns how many images the page shows."""
+    write_text(out, csv_text([COLUMNS, *listed]))
+    picture_of = _pictures(run, names, rows)
+    try:
+        with CountedProgress("pictures to label", brief=True) as progress:
+            return write_labelling_page(
+                page,
+                columns=COLUMNS,
+                rows=listed,
+                classes=classes_of(run),
+                run=run.root,
+                csv_file=out,
+                picture_of=lambda number: _counted(picture_of, number, len(rows), progress),
+            )
+    except OSError:
+        out.unlink(missing_ok=True)  # else the next try refuses to replace the list
+        raise
 
 
 def _not_found(name: str) -> list[str]:

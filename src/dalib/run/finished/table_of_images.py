@@ -19,6 +19,7 @@ from dalib.core.console import CountedProgress, say, say_note, say_unreadable
 from dalib.core.devices import choose_device
 from dalib.core.errors import RanksLostError, Setting, UserError
 from dalib.core.files import Unreadable, locked, make_parent
+from dalib.core.refusals import require_writable
 from dalib.data.decoding import decode, whole_numbers
 from dalib.data.depth import WholeNumbers, describe_outside_range, outside_range
 from dalib.data.file_rows import read_folder
@@ -144,10 +145,12 @@ def in_its_folder(path: Path) -> Path:
     """Makes the folder of a place that is good, and returns where a link there leads, whose place a table would take.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be made, or no file can be written in it.
     """
     make_parent(path)
-    return path.resolve() if path.is_symlink() else path
+    path = path.resolve() if path.is_symlink() else path
+    require_writable(path.absolute().parent, Setting("out", str(path)))
+    return path
 
 
 def open_images(images: str, preprocessing: Preprocessing, strict: bool, cache: CachePolicy) -> ImageSource:
