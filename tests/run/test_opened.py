@@ -191,6 +191,20 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_image_is_read(trai
         trained.query(2, out=tmp_path / "ask.csv")
 
 
+def test_a_run_of_a_relative_path_is_found_from_another_folder_and_keeps_its_name(
+    trained, images, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(trained.path.parent)
+    run = dalib.open_run(trained.path.name)
+    assert (run.path, os.fspath(run)) == (Path(trained.path.name), trained.path.name)
+    monkeypatch.chdir(tmp_path)
+    assert repr(run).startswith(f"Run {trained.path.name}: ")
+    assert len(run.predict(images / "street")) == 10
+    assert run.report.samefile(trained.path / "report.html")
+    assert Path(run).samefile(trained.path), "it may be given to resume"
+    assert run.keep("adapted").model == "adapted"
+
+
 def test_a_run_that_has_not_finished_says_so(trained, tmp_path):
     root = tmp_path / "begun"
     root.mkdir()

@@ -80,6 +80,29 @@ def expanded(path: str | Path) -> str:
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises where there is no home
 
 
+class Place:
+    """A folder by the path that was given, which is found again after the process has changed its working directory.
+
+    Args:
+        given: path, perhaps relative to the working directory of now.
+
+    >>> place = Place(Path("runs/first"))
+    >>> place.path == Path("runs/first")
+    True
+    """
+
+    def __init__(self, given: Path) -> None:
+        self.given, self._whole = given, given.absolute()
+
+    @property
+    def path(self) -> Path:
+        """The path as it was given where it still leads there, else the absolute one."""
+        with contextlib.suppress(FileNotFoundError):  # the working directory was removed
+            if self.given.absolute() == self._whole:
+                return self.given
+        return self._whole
+
+
 def required_path(path: object, argument: str, *, instead: str = "") -> str:
     """Returns what was given as a path, see :func:`expanded`; ``instead`` is a remedy for something else.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dalib.core.console import CountedProgress, say_note, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import expanded, required_path
+from dalib.core.files import Place, expanded, required_path
 from dalib.core.places import in_short
 from dalib.core.refusals import refusals_in_words
 from dalib.records.content import read_list
@@ -94,7 +94,7 @@ class Run:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
+        self._place = Place(folder.root)
         self._loaded: dict[tuple[str, str], Predictor] = {}
 
     def __fspath__(self) -> str:
@@ -102,8 +102,13 @@ class Run:
         return str(self.folder.root)
 
     @property
+    def folder(self) -> RunFolder:
+        """The files of the run, also where the working directory has changed since a relative path was given."""
+        return RunFolder(self._place.path)
+
+    @property
     def path(self) -> Path:
-        """The folder of the run."""
+        """The folder of the run, as it was given where that leads there."""
         return self.folder.root
 
     @property
@@ -341,7 +346,7 @@ class Run:
         summary = self.summary
         counts = summary.counts
         lines = [
-            f"Run {self.path}: {in_short(summary.source)} -> {in_short(summary.target)} ({summary.method}, "
+            f"Run {self._place.given}: {in_short(summary.source)} -> {in_short(summary.target)} ({summary.method}, "
             f"{counts.get('source', 0)} source and {counts.get('target', 0)} target images, "
             f"{len(summary.classes)} classes)"
         ]
@@ -395,7 +400,12 @@ class Runs(Mapping[str, Run]):
     """
 
     def __init__(self, folder: SeveralFolder) -> None:
-        self.folder = folder
+        self._place = Place(folder.root)
+
+    @property
+    def folder(self) -> SeveralFolder:
+        """The files of all runs, as :attr:`Run.folder` has those of one."""
+        return SeveralFolder(self._place.path)
 
     def __getitem__(self, name: str) -> Run:
         return Run(self.folder.runs()[name])
@@ -425,7 +435,7 @@ class Runs(Mapping[str, Run]):
             return write_comparison(self.folder)
 
     def __repr__(self) -> str:
-        lines = [f"Runs {self.path}: {in_short(self.targets.source)} -> {len(self.targets.targets)} targets"]
+        lines = [f"Runs {self._place.given}: {in_short(self.targets.source)} -> {len(self.targets.targets)} targets"]
         for each in self.targets.targets:
             said = self[each.name].verdict if each.headline else each.status
             selected = "" if each.selected is None else f"; selected: {each.selected}"
