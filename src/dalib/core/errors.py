@@ -20,7 +20,7 @@ from traceback import extract_tb, format_list
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from dalib.core.places import in_short, is_given
+from dalib.core.places import in_short, is_given, is_given_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -114,10 +114,12 @@ class PythonSpelling:
         self.names = names
 
     def setting(self, setting: Setting) -> str:
-        """Returns the argument with its value; images that were given as objects are named by what they are."""
+        """Returns the argument with its value; objects in its place are named by what they are."""
         value = os.fspath(setting.value) if isinstance(setting.value, os.PathLike) else setting.value
         if isinstance(value, str) and is_given(value):
             return f"{self.names.get(setting.name, setting.name)} ({in_short(value)})"
+        if isinstance(value, str) and is_given_table(value):
+            return self.names.get(setting.name, setting.name)
         return self._argument(setting)
 
     def _argument(self, setting: Setting) -> str:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 GIVEN = "given"
 """Folder in the cache, of images that were given as objects; see :mod:`dalib.data.given`."""
+
+
+TABLES = "hints"
+"""Folder in the cache, of hints that were given as objects, each under the digest of its content."""
 
 
 def is_place(value: object) -> bool:
@@ -17,6 +22,15 @@ def is_place(value: object) -> bool:
 def is_given(path: str | Path) -> bool:
     """Returns whether a path names a list of images that were given as objects, whether or not it still exists."""
     return _lies_in_given(str(path)) and Path(path).suffix == ".csv"
+
+
+def is_given_table(path: str | Path) -> bool:
+    """Returns whether a path names a table in the cache that was given as an object, such as a data frame of hints.
+
+    >>> is_given_table("/cache/hints/0123456789abcdef0123456789abcdef.csv"), is_given_table("clip/hints/first.csv")
+    (True, False)
+    """
+    return Path(path).parent.name == TABLES and re.fullmatch("[0-9a-f]{32}", Path(path).stem) is not None
 
 
 def in_short(places: str) -> str:

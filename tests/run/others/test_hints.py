@@ -82,7 +82,7 @@ def test_dictionaries_and_data_frames_are_tables():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("path,label\na.png,dgo\n", "row 1: 'dgo' is none of the classes; did you mean dog"),
+        ("path,label\na.png,dgo\n", "row 1 (a.png): 'dgo' is none of the classes; did you mean dog"),
         ("path,label\na.png,\n", "no label in it"),
         ("path,label\na.png,dog\nz.png,dog\n", "'z.png': none of the 3 images of the target street"),
         ("path,label\na.png,dog\nstreet/a.png,cat\n", "the image 'street/a.png' has more than one row"),
@@ -117,6 +117,35 @@ def hinted(images, tmp_path_factory):
     table = written(folder, "\n".join(["path,label", *rows]))
     assert run(arguments(images, folder / "run", "--hints", str(table))) == 0
     return folder / "run", table
+
+
+OF_OBJECTS = tuple(f"/cache/given/0123456789abcdef0123456789abcdef/{row:02}.png" for row in range(12))
+ARRAY = "/cache/given/0123456789abcdef0123456789abcdef/array-of-12-images.csv"
+
+
+def test_images_that_are_objects_have_hints_by_their_number(capsys):
+    found = read_hints(hints_file({"3": "b", "04": "a", 11: "b"}), OF_OBJECTS, ARRAY, ("a", "b"))
+    assert found.argmax(dim=1)[[3, 4, 11]].tolist() == [1, 0, 1]
+    assert int(found.sum()) == 3
+    assert capsys.readouterr().out == "hints: 3 of 12 target images\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"12": "a"}, "hints: '12': none of the 12 images of the target array-of-12-images; expected the number of an"),
+        ({OF_OBJECTS[1]: "c"}, "hints, row 1 (01): 'c' is none of the classes; expected one of 'a', 'b'"),
+        ({"01": "a", 1: "b"}, "hints: the image '1' has more than one row; leave one"),
+        (np.full((11, 2), 0.5), "hints: expected 12 rows, one for each target image, got 11"),
+        (np.ones((12, 2)), "hints: expected rows of at least 0 that sum to 1, got 2 in 12 of 12 rows"),
+        ({}, "hints: expected at least one image, got none"),
+    ],
+)
+def test_mistakes_in_hints_that_are_objects_name_rows_and_no_file_of_the_cache(given, said):
+    with pytest.raises(UserError) as caught:
+        read_hints(hints_file(given), OF_OBJECTS, ARRAY, ("a", "b"))
+    assert str(caught.value).startswith(said)
+    assert "/" not in str(caught.value)
 
 
 def test_a_run_tells_how_far_it_trusted_hints(hinted):

@@ -13,6 +13,7 @@ import torch
 
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded
+from dalib.core.places import in_short
 from dalib.core.words import UNKNOWN, meant, some_quoted
 from dalib.data.spelling import Classes, is_missing
 from dalib.data.tables import delimiter_of, fields_of, text_of
@@ -339,10 +340,11 @@ def _of_labels(
     known = Classes(classes)
     found = [known.find(str(labels[row])) for row in given]
     if (wrong := next((place for place, each in enumerate(found) if each is None), None)) is not None:
-        label = str(labels[given[wrong]])
+        label, row = str(labels[given[wrong]]), given[wrong]
+        of = "" if names is None else f" ({in_short(names[row])})"
         raise UserError(
             where,
-            f", row {given[wrong] + 1}: {label!r} is none of the classes{meant(label, classes)}; expected one of "
+            f", row {row + 1}{of}: {label!r} is none of the classes{meant(label, classes)}; expected one of "
             f"{_some(classes)}, or nothing for an image without a label",
         )
     certain = torch.nn.functional.one_hot(torch.tensor(found), len(classes)).double()
