@@ -80,13 +80,13 @@ def expanded(path: str | Path) -> str:
     return os.path.expanduser(path)  # noqa: PTH111 - pathlib's raises where there is no home
 
 
-class Place:
+class LastingPath:
     """A folder by the path that was given, which is found again after the process has changed its working directory.
 
     Args:
         given: path, perhaps relative to the working directory of now.
 
-    >>> place = Place(Path("runs/first"))
+    >>> place = LastingPath(Path("runs/first"))
     >>> place.path == Path("runs/first")
     True
     """

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from dalib.core.console import CountedProgress, say_note, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import Place, expanded, required_path
+from dalib.core.files import LastingPath, expanded, required_path
 from dalib.core.places import in_short
 from dalib.core.refusals import refusals_in_words
 from dalib.records.content import read_list
@@ -94,7 +94,7 @@ class Run:
     """
 
     def __init__(self, folder: RunFolder) -> None:
-        self._place = Place(folder.root)
+        self._place = LastingPath(folder.root)
         self._loaded: dict[tuple[str, str], Predictor] = {}
 
     def __fspath__(self) -> str:
@@ -400,7 +400,7 @@ class Runs(Mapping[str, Run]):
     """
 
     def __init__(self, folder: SeveralFolder) -> None:
-        self._place = Place(folder.root)
+        self._place = LastingPath(folder.root)
 
     @property
     def folder(self) -> SeveralFolder:
