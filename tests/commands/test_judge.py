@@ -1,12 +1,14 @@
 """`dalib judge`: models that were trained elsewhere, from the command line."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dalib.commands.main import run
+from dalib.judge.ranking import MOST_DIFFERING
 from models_elsewhere import (
     AFTER,
     BEFORE,
@@ -143,8 +145,13 @@ def test_mistakes_on_the_command_line(arguments, message, tables, capsys, monkey
 def test_the_built_in_network_sees_the_images(pictures, capsys):
     models = [str(pictures / "old.csv"), str(pictures / "new.csv")]
     command = ["judge", *models, "--images", str(pictures / "target"), "--reference", "old"]
-    assert run([*command, "--source", str(pictures / "source")]) == 0
+    page = pictures / "judged.html"
+    assert run([*command, "--source", str(pictures / "source"), "--out", str(page)]) == 0
     assert "new seems to be better than old" in capsys.readouterr().out
+    shown = re.findall(r'<img src="data:image/jpeg;base64,([^"]+)" width="(\d+)" height="(\d+)"', page.read_text())
+    assert 0 < len(shown) <= MOST_DIFFERING
+    assert {(width, height) for _, width, height in shown} == {("112", "112")}
+    assert page.stat().st_size < 200_000
     assert list((pictures / "cache" / "features").iterdir())
     (pictures / "target" / "00.png").unlink()
     assert run(command) == 2

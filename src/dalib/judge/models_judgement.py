@@ -10,6 +10,8 @@ from dalib.core.errors import UserError
 from dalib.core.words import likelihood, meant
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dalib.judge.estimate import AccuracyEstimate
 
 ModelsOutcome = Literal["helped", "hurt", "collapsed", "best", "unclear"]
@@ -58,6 +60,8 @@ class ModelsJudgement:
             two classes.
         groups: how many groups of images that belong together the target has, in words; empty where each image counts
             for itself.
+        pictures: small pictures of images of ``differing``, as the content of files, by the names of the images; empty
+            where no images were given. They are no part of :meth:`as_dict`.
     """
 
     best: str
@@ -71,6 +75,7 @@ class ModelsJudgement:
     images: int
     differing: tuple[tuple[str, str, str], ...] = field(default=())
     groups: str = ""
+    pictures: Mapping[str, bytes] = field(default_factory=dict, compare=False)
 
     @property
     def remarks(self) -> tuple[str, ...]:
@@ -101,7 +106,7 @@ class ModelsJudgement:
 
     def as_dict(self) -> dict[str, Any]:
         """Returns the judgement as numbers, texts and lists, which JSON takes."""
-        return {"version": 1, **asdict(self)}
+        return {"version": 1, **{name: each for name, each in asdict(self).items() if name != "pictures"}}
 
     def __repr__(self) -> str:
         """Formats the headline and a line for each model."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dalib.core.words import likelihood
+from dalib.report.figures import picture
 from dalib.report.page import environment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from dalib.judge.models_judgement import ModelsJudgement
+    from dalib.report.figures import Picture
 
 MOST_IN_MATRIX = 12
 """Models whose pairs are shown as a table of all against all."""
@@ -32,10 +34,17 @@ def judged_page(judgement: ModelsJudgement, title: str) -> str:
             title=title,
             tone=_TONES[judgement.outcome],
             judgement=judgement,
+            pictures=_pictures(judgement),
             likelihood=likelihood,
             matrix=bool(judgement.pairs) and len(judgement.models) <= MOST_IN_MATRIX,
         )
     )
+
+
+def _pictures(judgement: ModelsJudgement) -> dict[str, Picture]:
+    """Returns the pictures that there are of images on which the first two models differ, by the images' names."""
+    found = {name: picture(content) for name, content in judgement.pictures.items()}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def is_judged_page(file: Path) -> bool:

@@ -110,7 +110,8 @@ def judge_models(
         evidence[name] = Evidence(table.probabilities, labels, each.probabilities[rows], **own)
     listed = [] if names is None else [names[row] for row in rows.tolist()]
     judgement = judge_predictions(evidence, known, structure, reference, listed)
-    return replace(judgement, groups=together.in_words)
+    pictures = {} if opened is None else opened.pictures([name for name, _, _ in judgement.differing], listed, rows)
+    return replace(judgement, groups=together.in_words, pictures=pictures)
 
 
 def checked_page(out: str | Path) -> Path:

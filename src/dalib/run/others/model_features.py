@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from dalib.data.rows import Selected
 from dalib.data.sources import open_labelled
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.structure import Representation
+from dalib.report.sheets import as_image
 from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
 from dalib.run.finished.image_features import ImageFeatures
 from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 
 
 ENDINGS = (".npz", ".npy", ".safetensors", ".parquet")
+
+PICTURE_SIDE = 112
+"""Pixels in each direction of an image in a page, at most: some 4 kB."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,20 @@ class TargetImages:
     rows: Tensor
     network: _BuiltInNetwork
 
+    def pictures(self, chosen: Sequence[str], names: Sequence[str], numbers: Tensor) -> dict[str, bytes]:
+        """Returns small pictures of chosen images, as the content of JPEG files, by their names.
+
+        Args:
+            chosen: names, some of ``names``.
+            names: M names of images.
+            numbers: (M,) int64, their places in the models' tables.
+        """
+        place = dict(zip(names, numbers.tolist(), strict=True))
+        if not chosen:
+            return {}
+        pixels = self.images[self.rows[torch.tensor([place[name] for name in chosen])]]
+        return {name: _small_picture(each) for name, each in zip(chosen, pixels, strict=True)}
+
 
 def _opened(images: str | Path, names: Sequence[str] | None) -> TargetImages:
     where = Setting("images", str(images))
@@ -164,6 +183,14 @@ def _opened(images: str | Path, names: Sequence[str] | None) -> TargetImages:
         )
     rows = torch.tensor(_rows_of_images(opened.names, names, where))
     return TargetImages(place, opened.images, opened.names, rows, network)
+
+
+def _small_picture(pixels: Tensor) -> bytes:
+    """Returns pixels (C, S, S) uint8 as a JPEG file of at most ``PICTURE_SIDE`` pixels in each direction."""
+    picture, file = as_image(pixels), io.BytesIO()
+    picture.thumbnail((PICTURE_SIDE, PICTURE_SIDE))
+    picture.save(file, "JPEG", quality=80)
+    return file.getvalue()
 
 
 @dataclass(frozen=True)
