@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -98,3 +99,21 @@ def test_a_map_whose_thumbnails_do_not_fit_its_points_has_none(tiles: tuple[int,
     found = panel("adapted", "PCA", domains, CLASSES, TileSheet("map.jpg", 40, 32))
     assert found is not None
     assert found.thumbnails == []
+
+
+def test_names_of_classes_that_lie_together_make_room_for_each_other_and_stay_within_the_frame():
+    classes = ("mobile phone", "letter tray", "file cabinet", "desk lamp", "ring binder")
+    together = tuple((0.01 * label, 0.01 * row, label) for label in range(5) for row in range(3))
+    far = ((9.0, 5.0, 0), (-9.0, -5.0, 0))
+    found = panel("adapted", "t-SNE", MappedDomains(source=far, target=together), classes)
+    assert {name for _, _, name in found.names} == set(classes)
+    boxes = [(x - 4.5 * len(name), x + 4.5 * len(name), y) for x, y, name in found.names]
+    assert all(left >= 0 and right <= SIZE and 0 < y < SIZE for left, right, y in boxes)
+    for one, other in itertools.combinations(boxes, 2):
+        assert one[1] <= other[0] or other[1] <= one[0] or abs(one[2] - other[2]) >= 14, "they are 14 pixels high"
+
+
+def test_a_name_at_the_edge_is_not_cut_off():
+    edge = tuple((0.0, 0.1 * row, 0) for row in range(3))
+    (name,) = panel("adapted", "t-SNE", MappedDomains(source=((1.0, 0.0, 0),), target=edge), ("mobile phone",)).names
+    assert name[0] >= 4.5 * len("mobile phone")

@@ -20,6 +20,8 @@ SQUARE = 4  # side of a source image's mark
 MOST_COLOURS = 10  # classes that can be told apart by colour; more: the domains are coloured instead
 MOST_POINTS = 1000  # of a domain in a panel
 FEWEST_FOR_A_NAME = 3
+LETTER, LINE, BASELINE = 9, 16, 5  # of names on the map, bold at 14 pixels: width, height, and from middle to baseline
+HIGHEST, LOWEST = 16, SIZE - 6  # baselines of names
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def panel(
         return None
     coloured = len(classes) <= MOST_COLOURS
     marks: list[Marks] = []
-    names: list[tuple[float, float, str]] = []
+    names: list[tuple[float, float, str]] = []  # where they should be, before they make room for each other
     for domain in FRONT_LAST:
         for index in range(len(classes)) if coloured else (-1,):
             places = [(each.x, each.y) for each in points[domain] if index in (-1, each.label)]
@@ -89,10 +91,28 @@ def panel(
             marks.append(Marks(domain, f"c{index}" if coloured else domain, name, _path(domain, places)))
             if coloured and domain == "target" and len(places) >= FEWEST_FOR_A_NAME:
                 x, y = (round(statistics.median(place[axis] for place in places)) for axis in (0, 1))
-                names.append((min(max(x, 24), SIZE - 24), min(max(y + 5, 16), SIZE - 6), short(classes[index], 12)))
+                names.append((x, y + BASELINE, short(classes[index], 12)))
     counts = " and ".join(counted(len(points[domain]), f"{domain} image") for domain in ("source", "target"))
     alt = f"Map of the features of the {model} model by {method}: {counts}"
-    return Panel(model, alt, marks, names, _thumbnails(points, classes, sheet) if sheet else [])
+    return Panel(model, alt, marks, _apart(names), _thumbnails(points, classes, sheet) if sheet else [])
+
+
+def _apart(names: Sequence[tuple[float, float, str]]) -> list[tuple[float, float, str]]:
+    """Returns the names within the frame, each at the nearest height above or below its place where none stands yet."""
+    steps = sorted(range(-SIZE // LINE, SIZE // LINE + 1), key=abs)
+    placed: list[tuple[float, float, str]] = []
+    for x, y, text in sorted(names, key=lambda each: each[1]):
+        half = min(LETTER * len(text) / 2, SIZE / 2)
+        x = min(max(x, half), SIZE - half)
+        heights = [min(max(y + LINE * step, HIGHEST), LOWEST) for step in steps]
+        free = (height for height in heights if not any(_overlap((x, height, text), other) for other in placed))
+        placed.append((x, next(free, heights[0]), text))
+    return placed
+
+
+def _overlap(one: tuple[float, float, str], other: tuple[float, float, str]) -> bool:
+    """Returns whether two names, each in the middle of its x, cover each other."""
+    return abs(one[1] - other[1]) < LINE and abs(one[0] - other[0]) < LETTER * (len(one[2]) + len(other[2])) / 2
 
 
 _SAID = {"source": "source, class", "target": "target, predicted as"}
