@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +145,16 @@ def test_every_model_of_the_run_has_a_rule_of_its_own(trained):
     assert set(rules) >= {"source-only", "adapted"}
     assert None not in rules.values()
     assert len(set(rules.values())) == len(rules)
+
+
+def test_models_keep_their_rules_where_a_finished_run_is_judged_again(trained, tmp_path):
+    again = RunFolder(tmp_path / "again")
+    shutil.copytree(trained.root, again.root)
+    assert run(["train", "--resume", str(again.root)]) == 0
+    rules = {name: load_description(folder).known for name, folder in models_of(again).items()}
+    assert rules == {name: load_description(folder).known for name, folder in models_of(trained).items()}
+    assert load_description(again.model).known == rules[again.selection().model]
+    assert query(again, 3, str(tmp_path / "ask.csv")) == 3
 
 
 def test_predictions_find_unknown_images_that_training_was_not_told_of(trained, digits, tmp_path, capsys):

@@ -130,14 +130,17 @@ def require_enough_for_others(count: int) -> None:
 
 
 def write_rules(run: RunFolder, said: Mapping[str, Evidence]) -> dict[str, KnownRule]:
-    """Gives each saved model of a run its rule for unknown images, which it returns by the model's name.
+    """Gives each saved model of a run its rule for unknown images, before one is selected; returns the rules by name.
 
     Args:
         run: whose models are saved.
         said: predictions of each model for every target image, which set the rule.
     """
-    rules = {name: rule_of(said[name].target) for name in models_of(run)}
-    for name, folder in models_of(run).items():
+    folders = models_of(run)
+    if "adapted" in folders:  # training leaves it in model/, also where an earlier one has its folder aside already
+        folders["adapted"] = run.model
+    rules = {name: rule_of(said[name].target) for name in folders}
+    for name, folder in folders.items():
         write_description(folder, replace(load_description(folder), known=rules[name]))
     return rules
 
