@@ -27,7 +27,7 @@ def refusal(error: OSError, again: str) -> str | None:
 
     Args:
         error: what the system raised.
-        again: how to go on once that is mended.
+        again: what to do once that is mended.
     """
     if error.errno not in _FULL and (error.errno not in _NOT_ALLOWED or error.filename is None):
         return None
