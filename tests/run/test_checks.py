@@ -367,7 +367,7 @@ def test_several_targets_that_training_would_refuse_are_refused_first(more, mess
     ("more", "message"),
     [
         (["--hints", "nothing.csv"], "--hints nothing.csv: no such file"),
-        (["--hints", "hints.csv"], "--hints hints.csv, row 2: 'fish' is none of the classes"),
+        (["--hints", "hints.csv"], "--hints hints.csv, row 2 (cat/1.png): 'fish' is none of the classes"),
         (["--hints", "hints.csv", "--method", "mcc"], "mcc has no teacher that hints could refine"),
         (["--target_labels", "nothing.csv"], "--target_labels nothing.csv"),
         (["--prior", "nothing.csv"], "--prior nothing.csv"),
