@@ -42,12 +42,12 @@ def refusal(error: OSError, again: str) -> str | None:
 
 
 @contextmanager
-def refusals_in_words(result: Any = None, where: str = "") -> Iterator[None]:
+def refusals_in_words(result: Any = None, called: str = "") -> Iterator[None]:
     """Turns what the system refuses to write into an error for callers in Python.
 
     Args:
         result: what was computed and is about to be written; the error has it.
-        where: what to call ``result`` in the message.
+        called: word for ``result`` in the message, such as predictions.
 
     Raises:
         NotWrittenError: a full disk, or a place that may not be written.
@@ -57,7 +57,7 @@ def refusals_in_words(result: Any = None, where: str = "") -> Iterator[None]:
     except OSError as error:
         if (said := refusal(error, "call this again")) is None:
             raise
-        kept = f". The {where} are not lost: they are the error's attribute result" if where else ""
+        kept = f". The {called} are not lost: they are the error's attribute result" if called else ""
         raise NotWrittenError(f"{said}{kept}", result=result) from error
 
 
