@@ -18,7 +18,7 @@ from dalib.judge.chance import FEWEST_LABELLED, has_lost, is_at_chance, without_
 from dalib.judge.estimate import fit_temperature, proxy_a_distance
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.few_classes import FewClasses, few_classes, with_few_classes
-from dalib.judge.guard import FEWEST_ADAPTED, MIN_IMAGES, Baseline, compare, shared_representation
+from dalib.judge.guard import MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.hint_votes import hint_votes
 from dalib.judge.recalls import RECALL_CALIBRATIONS, class_agreements, recall_estimates
 from dalib.judge.signs import head_classes
@@ -27,6 +27,7 @@ from dalib.records.estimate import Calibration, Estimate
 from dalib.records.images import ImageGroups, ImageNames
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, MaskThreshold, Prior
 from dalib.report.sheets import MappedImages, write_embedding, write_samples
+from dalib.run.cautions import CountedImages, cautions
 from dalib.run.classes.prior import estimated
 
 if TYPE_CHECKING:
@@ -46,12 +47,6 @@ if TYPE_CHECKING:
     from dalib.run.classes.unknown import ExpectedKnown
     from dalib.run.recipe.recipe import JudgeSettings
     from dalib.run.start.domains import Domains
-
-FEWEST_OF_A_CLASS = 8
-"""Target images for each class below which the estimated accuracies are too low (benchmarks/RESULTS.md)."""
-
-FEWEST_TRIED = 100
-"""Target images of the smallest target that the judgement was tried on (docs/judging.md)."""
 
 
 def judge(
@@ -78,8 +73,8 @@ def judge(
         trained, everything = _among(expected, trained, everything)
         representation, learnt_from = _features_among(expected, representation, learnt_from)
     own = "adapted" if "adapted" in trained else "source-only"
-    counts = _Counts.of(trained[own], whole[own], of_kit=settings.of_kit)
-    return _judgement(trained, everything, settings, classes, representation, learnt_from, hints, counts)
+    counted = CountedImages.of(trained[own].evidence, whole[own].evidence, of_kit=settings.of_kit)
+    return _judgement(trained, everything, settings, classes, representation, learnt_from, hints, counted)
 
 
 def _among(
@@ -110,7 +105,7 @@ def _judgement(
     representation: Representation | None,
     learnt_from: Representation | None,
     hints: TrustedHints | None,
-    counts: _Counts,
+    counted: CountedImages,
 ) -> Judgement:
     """Returns the judgement by the evidence of the classes, or of the images, that are expected."""
     name: ModelName = "adapted" if "adapted" in trained else "source-only"
@@ -139,6 +134,8 @@ def _judgement(
     verdict = _without_chance(verdict, at_chance, trained, [name] if baseline is None else [baseline.name, name])
     verdict = with_few_classes(verdict, few, classes)
     shipped = cast("ModelName", name if settings.keep == "adapted" else verdict.better)
+    compared_with = None if baseline is None else cast("ModelName", baseline.name)
+    undecided = shipped if verdict.outcome == "unclear" else ""
     return Judgement(
         shipped,
         verdict.outcome,
@@ -146,14 +143,14 @@ def _judgement(
         reasons=(
             *_reasons(verdict, shipped, len(trained)),
             *_about(expected, classes),
-            *_cautions(counts, baseline, spread, shipped if verdict.outcome == "unclear" else ""),
+            *cautions(counted, baseline=compared_with, undecided=undecided, spread=spread),
         ),
         models={model: _judged(model, each, everything[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
         distance=_distance(trained[shipped].evidence),
         votes=_votes(verdict, baseline),
-        baseline=None if baseline is None else cast("ModelName", baseline.name),
+        baseline=compared_with,
         target=few.in_words(classes) if few else next(iter(_about(expected, classes)), None),
         few_classes=True if few else None,
         selection=_kept_step(own, settings) if name == "adapted" else None,
@@ -286,83 +283,6 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
 
 def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[str]) -> tuple[str, ...]:
     return () if expected is None else (expected.in_words(classes),)
-
-
-@dataclass(frozen=True)
-class _Counts:
-    """The images that the models are judged by, in numbers and in words.
-
-    Attributes:
-        target, validation: how many images of the target, and of the source's validation split.
-        of_target, of_validation: their names.
-        classes: of the latter.
-        of_kit: whether a kit stands in for the source.
-    """
-
-    target: int
-    validation: int
-    of_target: str
-    of_validation: str
-    classes: int
-    of_kit: bool
-
-    @classmethod
-    def of(cls, model: Trained, whole: Trained, *, of_kit: bool) -> _Counts:
-        """Returns the counts of a model's evidence, which may be of some of the images of ``whole``."""
-        target, validation = len(model.evidence.target), len(model.evidence.labels)
-        return cls(
-            target,
-            validation,
-            f"target images{'' if target == len(whole.evidence.target) else ' that seem to be of known classes'}",
-            "validation images of the source"
-            + ("" if validation == len(whole.evidence.labels) else " in the classes that the target seems to have"),
-            len(model.evidence.labels.bincount().nonzero()),
-            of_kit,
-        )
-
-
-def _cautions(images: _Counts, baseline: Baseline | None, spread: bool, undecided: str) -> tuple[str, ...]:
-    """Returns cautions about a target of fewer images or classes than was tried, and about a small source.
-
-    Args:
-        images: that the models are judged by.
-        baseline: the model that the adapted one was compared with.
-        spread: whether a model seems to spread the images of few classes over others.
-        undecided: the model that is selected where no comparison decides; empty where one does.
-    """
-    cautions: list[str] = []
-    if spread:
-        cautions.append("Accuracies are not estimated: that was never tried on targets of few of the classes")
-    count = images.target
-    if baseline is not None and count < FEWEST_TRIED:
-        judged = f"There are {count} {images.of_target}, and the judgement was never tried on fewer than {FEWEST_TRIED}"
-        if count < MIN_IMAGES:
-            judged = f"Comparing models takes {MIN_IMAGES} {images.of_target}"
-            if undecided == ("adapted" if count >= FEWEST_ADAPTED else baseline.name):
-                judged += (
-                    ". Of fewer the adapted model is selected, which was better in most trials, and of fewer than "
-                    f"{FEWEST_ADAPTED} the {baseline.name} one"
-                )
-            else:
-                judged += f", and there are {count}"
-        cautions.append(f"{judged}. Label some of them, or look at the predictions of each model")
-    if count < MIN_IMAGES:
-        cautions.append(
-            f"Accuracies are not estimated: that takes {MIN_IMAGES} {images.of_target}, and there are {count}"
-        )
-    elif images.validation < FEWEST_LABELLED and (images.validation or not images.of_kit):
-        larger = f"a larger {Setting('data.validation_share')}"
-        cautions.append(
-            f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_LABELLED} "
-            f"{images.of_validation}, and there are {images.validation}; "
-            + (f"ask for a kit of a run with {larger}" if images.of_kit else f"give more source images, or {larger}")
-        )
-    elif not spread and count < (least := FEWEST_OF_A_CLASS * images.classes):
-        cautions.append(
-            f"Estimated accuracies are 10 points too low on average where there are fewer than {FEWEST_OF_A_CLASS} "
-            f"{images.of_target} for each class ({least} for {images.classes} classes), and there are {count}"
-        )
-    return tuple(cautions)
 
 
 def _judged(
