@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from dalib.commands.config_file import read_config
 from dalib.commands.flags import FlagSpelling
 from dalib.commands.main import run
+from dalib.core.errors import RunStoppedError
 from dalib.core.files import locked
 from dalib.records.folder import RunFolder
 from dalib.run import place, setup, train
@@ -250,7 +251,7 @@ def test_a_signal_lets_the_step_end_saves_it_and_says_how_to_go_on(
     config = type(config)(**{**vars(config), "out": str(out)})
     before = signal.getsignal(number)
     with pytest.raises(
-        train.RunStoppedError, match=rf"stopped after step 3; to resume: dalib\.adapt\(resume='{out}'\)"
+        RunStoppedError, match=rf"stopped after step 3; to resume: dalib\.adapt\(resume='{out}'\)"
     ) as error:
         train.train(config, on_evidence=signalled)
     assert error.value.text(FlagSpelling()) == f"stopped after step 3; to resume: dalib train --resume {out}"
@@ -274,7 +275,7 @@ def test_a_signal_behind_the_last_step_stops_before_the_judgement(
     config = read_config(finished / "config.yaml")
     config = type(config)(**{**vars(config), "out": str(out)})
     monkeypatch.setattr(task, "predictions_of_all", signalled)
-    with pytest.raises(train.RunStoppedError, match="to resume: ") as error:
+    with pytest.raises(RunStoppedError, match="to resume: ") as error:
         train.train(config)
     assert error.value.code == 128 + signal.SIGTERM
     assert json.loads((out / "summary.json").read_text())["status"] == "running"

@@ -5,9 +5,10 @@ here; each of the rooms within has a map of its own, and imports only from the r
 
 - **The story**: ``adapt`` is its front door in Python, ``train`` runs it. ``setup`` checks and opens what ``place``
   and ``resume`` then begin or continue; ``settings_check`` and ``kit_check`` refuse settings that exclude each other,
-  and ``length`` prints how long the run takes. ``models_in_folder`` makes the models, ``judge`` judges them,
-  with ``cautions`` where there are few images, and ``summary`` and ``track`` report the results. ``several`` makes a
-  run for each of several ``targets``; a ``sibling`` has the same source.
+  and ``length`` prints how long the run takes. ``models_in_folder`` makes the models, ``judge`` judges them, with
+  ``cautions`` where there are few images, and ``summary`` and ``track`` report the results. What ends a run early is
+  an error with its ``remedies``. ``several`` makes a run for each of several ``targets``; a ``sibling`` has the same
+  source.
 - **Before and after**: ``checks`` inspects the data before a run begins, and ``foreseen_kind`` which classes the target
   seems to have. A run that is ``opened`` does in Python what the commands do; ``export`` writes models, and kits, for
   use elsewhere.

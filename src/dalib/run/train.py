@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say, say_result
-from dalib.core.errors import (
-    Call,
-    ImageChangedError,
-    Message,
-    NotThereError,
-    RanksLostError,
-    RunStoppedError,
-    Setting,
-    StoppedError,
-    TrainingDivergedError,
-    UserError,
-)
+from dalib.core.errors import Call, Message, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
 from dalib.core.words import as_one
-from dalib.engine.distributed import World, joined, lost_contact
+from dalib.engine.distributed import World, joined
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
@@ -44,10 +32,11 @@ from dalib.run.judge import judge, write_pictures, write_predictions
 from dalib.run.length import say_length
 from dalib.run.models_in_folder import ModelsInFolder, training_folder
 from dalib.run.others.hints import hints_record
-from dalib.run.place import begin_folder, check_place, resume_call, resume_folder
+from dalib.run.place import begin_folder, check_place, resume_folder
 from dalib.run.recipe import image_network, recipe
 from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
 from dalib.run.recipe.stages import LastStages
+from dalib.run.remedies import remedies
 from dalib.run.resume import claimed
 from dalib.run.settings.config import recorded_settings
 from dalib.run.settings.config_file import write_config
@@ -60,7 +49,7 @@ from dalib.run.timing.time_limit import TimeLimit, TooShortError, check_time_lim
 from dalib.run.track import Outcome, TrackedRun, Tracking, make_tracker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from dalib.judge.evidence import Evidence
     from dalib.judge.structure import Representation
@@ -127,48 +116,9 @@ def train(
         context = _Context(
             resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, sibling, kit
         )
-        with _remedies(run, world, requests, resume=resume):
+        with remedies(run, world, requests, resume=resume):
             _train(config, run, context)
     return run
-
-
-_RESUMED_PLACES = (
-    "A run is resumed with the places that it was started with: put the images back there, or, if the run was started "
-    "in another folder, give the command in that one"
-)
-"""Ends errors about images that are not there; another place cannot be given to a run that is resumed."""
-
-
-@contextmanager
-def _remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bool) -> Iterator[None]:
-    """Turns what ends a run early into errors that name the command to resume it."""
-    try:
-        yield
-    except NotThereError as error:
-        if not resume:
-            raise
-        raise UserError(*error.args[:2], f" in {Path.cwd()}. ", _RESUMED_PLACES) from error
-    except (KeyboardInterrupt, StoppedError) as error:
-        step = error.step if isinstance(error, StoppedError) else None
-        raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
-    except ImageChangedError as error:
-        if not run.summary.is_file():
-            raise
-        raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
-    except RuntimeError as error:
-        if world.size == 1 or not lost_contact(error):
-            raise
-        raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error)) from None
-    except OSError as error:
-        what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
-        if not run.summary.is_file():
-            raise UserError(
-                f"{what}. Nothing was trained; make room, or name another folder with ", Setting("out")
-            ) from error
-        raise UserError(
-            f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: ",
-            resume_call(run),
-        ) from error
 
 
 @dataclass(eq=False)
@@ -571,22 +521,6 @@ def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, Meas
         **{f"estimate/{name}": value for name, value in estimates.items()},
         **{f"accuracy/{name}": model.accuracy for name, model in measured.items()},
     }
-
-
-def _how_to_resume(run: RunFolder, step: int | None) -> Message:
-    where = "" if step is None else f" after step {step}"
-    if not run.summary.is_file():
-        return Message(f"stopped{where} before the run began; decoded images are kept; give the same command again")
-    return Message(f"stopped{where}; to resume: ", resume_call(run))
-
-
-def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
-    what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
-    return Message(
-        f"lost the others, one of them ended or cannot be reached ({what}). The output of that one "
-        "shows why. To resume, use the same launcher and: ",
-        resume_call(run),
-    )
 
 
 def _new_run(config: TrainConfig) -> RunFolder:
