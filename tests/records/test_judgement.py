@@ -1,5 +1,9 @@
 """A judgement in words."""
 
+from dataclasses import replace
+
+import pytest
+
 from dalib.records.estimate import Estimate
 from dalib.records.judgement import JudgedModel, Judgement, KeptStep, Prior
 
@@ -49,3 +53,36 @@ def test_parts_survive_their_file(tmp_path):
     )
     judgement.write(tmp_path / "judgement.json")
     assert Judgement.read(tmp_path / "judgement.json") == judgement
+
+
+def test_nothing_was_learnt_where_every_model_is_at_chance():
+    both = {"adapted": JudgedModel(), "source-only": JudgedModel()}
+    assert Judgement("adapted", "unclear", models=both, at_chance=("source-only", "adapted")).nothing_learnt
+    assert not Judgement("adapted", "unclear", models=both, at_chance=("adapted",)).nothing_learnt
+    assert not Judgement("adapted", "unclear").nothing_learnt  # of an older run nothing is known
+
+
+def test_models_that_differ_on_no_image_predict_the_same():
+    votes = {"adapted": 0, "aligned": 0, "count": 90}
+    assert Judgement("adapted", "unclear", votes={**votes, "differ": 0}).same_predictions
+    for other in ({**votes, "differ": 1}, votes, None):
+        assert not Judgement("adapted", "unclear", votes=other).same_predictions
+
+
+@pytest.mark.parametrize(
+    ("other", "known"),
+    [
+        ({}, 0.97),
+        ({"outcome": "unclear"}, 0.97),
+        ({"outcome": "hurt", "probability": 0.0}, 0.0),
+        ({"outcome": "collapsed"}, None),
+        ({"outcome": "alone"}, None),
+        ({"at_chance": ("source-only",)}, None),
+        ({"votes": {"differ": 0}}, None),
+        ({"probability": None}, None),
+        ({"probability": float("nan")}, None),
+        ({"probability": 97}, None),
+    ],
+)
+def test_the_probability_of_help_is_known_where_nothing_else_decides(other, known):
+    assert replace(Judgement("adapted", "helped", probability=0.97), **other).probability_of_help == known

@@ -136,6 +136,28 @@ class Judgement(Record):
     mask_threshold: MaskThreshold | None = field(default=None, metadata=ABSENT)
     version: int = Record.VERSION
 
+    @property
+    def nothing_learnt(self) -> bool:
+        """Whether all models are at chance on the source's validation images, which is measured and no estimate."""
+        return bool(self.models) and self.models.keys() <= {*self.at_chance}
+
+    @property
+    def same_predictions(self) -> bool:
+        """Whether the adapted model and its baseline predict the same class for every target image."""
+        return self.votes is not None and self.votes.get("differ", 1) == 0
+
+    @property
+    def probability_of_help(self) -> float | None:
+        """The probability that adaptation helped, as judged without labels.
+
+        None where the judgement has none, where both models predict the same, and where another sign decides: a
+        collapse, or a model at chance on the source.
+        """
+        if self.at_chance or self.outcome not in ("helped", "unclear", "hurt") or self.same_predictions:
+            return None
+        value = self.probability
+        return value if value is not None and 0 <= value <= 1 else None
+
     def __repr__(self) -> str:
         lines = [f"Judgement: {self.outcome}", f"  {self.headline}.", *(f"  {reason}" for reason in self.reasons)]
         return "\n".join([*lines, *(f"  {name:<12}{judged.in_words}" for name, judged in self.models.items())])

@@ -15,7 +15,7 @@ from dalib.core.words import as_one, counted, likelihood
 from dalib.records.candidates import ADAPTED, ordered
 from dalib.report.comparison import estimate_cell
 from dalib.report.figures import clean, interval, percent, sentence, short
-from dalib.report.verdict import probability_of, verdict_of
+from dalib.report.verdict import verdict_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +119,8 @@ def _data(records: RunRecords) -> str:
 
 
 def _verdict(records: RunRecords) -> str:
-    found, probability = verdict_of(records, "RUN"), probability_of(records.judgement)
+    found, judgement = verdict_of(records, "RUN"), records.judgement
+    probability = judgement.probability_of_help if judgement else None
     how = {"measured": "Measured with labels.", "estimated": "Estimated without target labels."}.get(found.kind, "")
     said = [sentence(_plain(found.headline)), how, *(_plain(note) for note in found.notes)]
     if probability is not None and not any("probability" in each for each in said):

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from dalib.core.words import counted, likelihood
 from dalib.records.candidates import ADAPTED, in_order
 from dalib.report.figures import duration, percent, points_between, signed
-from dalib.report.verdict import predict_the_same, probability_of
 
 if TYPE_CHECKING:
     from dalib.records.folder import RunRecords
@@ -25,18 +24,19 @@ class Tile:
 
 def tiles(records: RunRecords) -> list[Tile]:
     """Returns the numbers that there are, of the verdict and of the run's size; accuracies are bars beside them."""
-    found, probability = [], probability_of(records.judgement)
+    found, judgement = [], records.judgement
+    probability = judgement.probability_of_help if judgement else None
     if probability is not None:
         how = "as judged without labels" if records.evaluations or records.labelled else "estimated without labels"
         found.append(Tile("Probability that adaptation helped", likelihood(probability), how))
-    elif predict_the_same(records.judgement):
+    elif judgement is not None and judgement.same_predictions:
         found.append(Tile("Effect of adaptation", "none", "all models compared predict the same class for every image"))
     summary, measured = records.summary, records.evaluations[0] if records.evaluations else None
     if measured is not None and (baseline := measured.baseline):
         points = points_between(measured.models[ADAPTED].accuracy, measured.models[baseline].accuracy)
         found.append(Tile(f"Gain over {baseline}", signed(points), "percentage points"))
     if summary.changed is not None:
-        baseline = records.judgement.baseline if records.judgement else None
+        baseline = judgement.baseline if judgement else None
         note = f"of the target images, compared with {baseline}" if baseline else "of the target images"
         found.append(Tile("Changed class", percent(summary.changed), note))
     if unknown := _unknown(records):

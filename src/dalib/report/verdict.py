@@ -263,7 +263,7 @@ def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected:
     elif outcome in _BAD and first.tone != outcome:
         headline += f"; without labels it was judged “{_BAD[outcome]}”"
     notes = [*first.notes, *(f"{verdict.headline}." for verdict in others)]
-    if _nothing_was_learnt(judgement) and first.tone != "helped":
+    if judgement is not None and judgement.nothing_learnt and first.tone != "helped":
         headline = f"Nothing was learnt. {headline}"
         notes += _reasons(judgement)
     if judgement is not None and judgement.target:
@@ -334,7 +334,7 @@ def _alone(judgement: Judgement, estimates: dict[str, Estimate]) -> tuple[str, l
 
 def _compared(judgement: Judgement) -> tuple[str, list[str]]:
     """Returns headline and notes of the comparison of several models without labels."""
-    headline, outcome, probability = judgement.headline.rstrip(". "), judgement.outcome, probability_of(judgement)
+    headline, outcome, probability = judgement.headline.rstrip(". "), judgement.outcome, judgement.probability_of_help
     if outcome in _BAD and _BAD[outcome][:8] not in headline.lower():
         headline = f"Adaptation {_BAD[outcome]}: {headline}"
     if outcome == "unclear" and not judgement.at_chance and not _CANNOT_TELL.search(headline):
@@ -353,30 +353,11 @@ def _compared(judgement: Judgement) -> tuple[str, list[str]]:
         probability is None
         and not headline.endswith("too few")
         and "estimate" not in headline.lower()
-        and not predict_the_same(judgement)
-        and not _nothing_was_learnt(judgement)
+        and not judgement.same_predictions
+        and not judgement.nothing_learnt
     ):
         headline += " (an estimate, not a measurement)"
-    return headline, [] if predict_the_same(judgement) else [_ESTIMATE]
-
-
-def probability_of(judgement: Judgement | None) -> float | None:
-    """Returns the probability that adaptation helped, as judged without labels.
-
-    None where the judgement has none, where both models predict the same, and where another sign decides: a collapse,
-    or a model at chance on the source.
-    """
-    if judgement is None or judgement.at_chance or judgement.outcome not in ("helped", "unclear", "hurt"):
-        return None
-    if predict_the_same(judgement):
-        return None
-    value = judgement.probability
-    return value if value is not None and 0 <= value <= 1 else None
-
-
-def predict_the_same(judgement: Judgement | None) -> bool:
-    """Returns whether the adapted model and its baseline predict the same class for every target image."""
-    return judgement is not None and judgement.votes is not None and judgement.votes.get("differ", 1) == 0
+    return headline, [] if judgement.same_predictions else [_ESTIMATE]
 
 
 _ESTIMATE = (
@@ -408,11 +389,11 @@ class _Advice:
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
         """Returns the next steps after a judgement without labels: labels first where only they can decide."""
         outcome = judgement.outcome
-        if _nothing_was_learnt(judgement):
+        if judgement.nothing_learnt:
             return (self._train_again(),)
         # where both predict the same, labels measure both alike
-        steps = [self._label("alone" if predict_the_same(judgement) else outcome), self._measure()]
-        if self.selected and outcome in ("helped", "unclear", "hurt") and not predict_the_same(judgement):
+        steps = [self._label("alone" if judgement.same_predictions else outcome), self._measure()]
+        if self.selected and outcome in ("helped", "unclear", "hurt") and not judgement.same_predictions:
             other = self._other()
             steps.append(Step(f"If the {other} model's answers look better to you, select it.", self.keep(other)))
         return (*steps, *([] if outcome == "helped" else [self._train_again()]))
@@ -510,11 +491,6 @@ def _selected(judgement: Judgement | None, selection: Selection | None) -> tuple
     if selection is not None:
         return (f"{selection.sentence}.",) if judgement or selection.by != "judgement" else ()
     return (f"The {judgement.shipped} model is the selected model of this run.",) if judgement else ()
-
-
-def _nothing_was_learnt(judgement: Judgement | None) -> bool:
-    """Returns whether all models are at chance on the source's validation images, which is measured and no estimate."""
-    return judgement is not None and bool(judgement.models) and judgement.models.keys() <= {*judgement.at_chance}
 
 
 def _reasons(judgement: Judgement | None) -> tuple[str, ...]:
