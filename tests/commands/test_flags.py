@@ -111,7 +111,7 @@ FLAG = re.compile(r"(?<![\w-])--[a-z]\w+")
 COMMAND = re.compile(rf"\bdalib ({'|'.join(SUBCOMMANDS)})\b")
 TYPED = {
     "report.page": "the command that repeats a run: adapt takes no file of settings",
-    "report.verdict": "likewise, to train again with some of them changed",
+    "report.next_steps": "likewise, to train again with some of them changed",
     "report.models_page": "the title that tells a page of its own from other files",
     "run.export": "the README of a model, which whoever has it reads",
 }

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from dalib.records.candidates import Candidate
     from dalib.records.several import SeveralFolder, SeveralTargets, TargetModel, TargetResult
-    from dalib.report.verdict import Kind, Tone
+    from dalib.report.next_steps import Tone
+    from dalib.report.verdict import Kind
 
 
 @dataclass(frozen=True)

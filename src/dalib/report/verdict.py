@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from dalib.core.errors import Call, Setting
-from dalib.core.files import quoted
 from dalib.core.words import cannot_tell, counted, likelihood
 from dalib.judge.paired import mcnemar, paired_difference_interval
 from dalib.records.candidates import ADAPTED, BASELINE, in_order
@@ -22,6 +21,7 @@ from dalib.report.figures import (
     signed,
     signed_interval,
 )
+from dalib.report.next_steps import NextSteps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,23 +32,15 @@ if TYPE_CHECKING:
     from dalib.records.judgement import Judgement
     from dalib.records.labelled import Labelled
     from dalib.records.selection import Selection
-    from dalib.records.summary import RunSettings, Summary
+    from dalib.records.summary import Summary
+    from dalib.report.next_steps import Step, Tone
 
 SIGNIFICANT = 0.05  # a smaller p value is hardly chance
 
-Tone = Literal["helped", "hurt", "unclear", "unknown", "unfinished"]
 Kind = Literal["measured", "estimated", "none"]
 
 _WORDS = {"helped": "helped", "hurt": "hurt", "unclear": "made no clear difference"}
 _BAD = {"hurt": "hurt", "collapsed": "collapsed"}  # outcomes of a judgement that the first line has to tell
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing to do next, and the command or the call that does it."""
-
-    text: str
-    command: str
 
 
 @dataclass(frozen=True)
@@ -89,23 +81,18 @@ def verdict_of(records: RunRecords, run: str, config: str = "CONFIG") -> Verdict
     measured = [judged(evaluation) for evaluation in records.evaluations]
     if records.labelled is not None:
         measured.insert(0 if records.few_labels_first else len(measured), sampled(records.labelled))
-    name = selection.model if selection else judgement.shipped if judgement else ""
-    baseline = next((each.baseline for each in records.evaluations if each.baseline), None)
-    baseline = baseline or (judgement.baseline if judgement else None) or BASELINE
-    left = summary.counts.get("target", _MORE) - max((each.count for each in records.evaluations), default=0)
-    few = judgement is not None and bool(judgement.few_classes)
-    advice = _Advice(run, config, name, baseline, summary.run_settings, left, few)
+    next_steps = NextSteps.of(records, run, config)
     if summary.status != "done" and not (measured and summary.status == "collapsed"):  # labels overrule its signs
-        return _with_kind(_not_done(summary, measured, judgement, advice, selected), summary.target_kind)
+        return _with_kind(_not_done(summary, measured, judgement, next_steps, selected), summary.target_kind)
     if measured:
-        better = _better(measured[0], advice)
+        better = _better(measured[0], next_steps)
         verdict = _with_labels(measured, judgement, (*selected, *_optimism(records), *better))
-        verdict = replace(verdict, steps=advice.measured(verdict.tone))
+        verdict = replace(verdict, steps=next_steps.measured(verdict.tone))
     elif judgement is not None and judgement.headline:
         verdict = _estimated(judgement, selected)
-        verdict = replace(verdict, steps=advice.estimated(judgement))
+        verdict = replace(verdict, steps=next_steps.estimated(judgement))
     else:
-        verdict = _unknown(summary, run)
+        verdict = replace(_unknown(summary), steps=next_steps.unknown())
     return _with_kind(_stopped_early(verdict, summary.stopped), summary.target_kind)
 
 
@@ -273,14 +260,13 @@ def _with_labels(measured: list[Verdict], judgement: Judgement | None, selected:
     return Verdict(first.tone, headline, (*notes, *selected), kind="measured")
 
 
-def _better(measured: Verdict, advice: _Advice) -> tuple[str, ...]:
+def _better(measured: Verdict, next_steps: NextSteps) -> tuple[str, ...]:
     """Returns the remark on a model that is better by the labels and yet not selected."""
-    better = advice.better(measured.tone)
+    better = next_steps.better(measured.tone)
     if not better:
         return ()
-    return (
-        f"On these labels the {better} model is better; it is in {better}/model/. To select it: {advice.keep(better)}",
-    )
+    keep = next_steps.keep(better)
+    return (f"On these labels the {better} model is better; it is in {better}/model/. To select it: {keep}",)
 
 
 def _optimism(records: RunRecords) -> tuple[str, ...]:
@@ -365,122 +351,6 @@ _ESTIMATE = (
     "not show."
 )
 _CANNOT_TELL = re.compile(r"\bcan(no|.)t tell\b", re.IGNORECASE)
-_FIRST, _MORE = 30, 200  # images to label at once, and where these did not decide
-_SMALL = ("small", "digits", "paper-small", "paper-large")
-"""Backbones that are trained from random weights."""
-
-
-@dataclass(frozen=True)
-class _Advice:
-    """Next steps for a run; ``selected`` and ``baseline`` name its models, ``settings`` are those of its training.
-
-    ``left`` is how many more images the target has than were measured on, which may be others; ``few``, whether it
-    seems to have few of the classes.
-    """
-
-    run: str
-    config: str
-    selected: str
-    baseline: str
-    settings: RunSettings
-    left: int
-    few: bool = False
-
-    def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
-        """Returns the next steps after a judgement without labels: labels first where only they can decide."""
-        outcome = judgement.outcome
-        if judgement.nothing_learnt:
-            return (self._train_again(),)
-        # where both predict the same, labels measure both alike
-        steps = [self._label("alone" if judgement.same_predictions else outcome), self._measure()]
-        if self.selected and outcome in ("helped", "unclear", "hurt") and not judgement.same_predictions:
-            other = self._other()
-            steps.append(Step(f"If the {other} model's answers look better to you, select it.", self.keep(other)))
-        return (*steps, *([] if outcome == "helped" else [self._train_again()]))
-
-    def measured(self, tone: Tone) -> tuple[Step, ...]:
-        """Returns the next steps after a measurement."""
-        if better := self.better(tone):
-            return (Step(f"Select the {better} model.", self.keep(better)),)
-        if tone == "unclear":
-            more = "Label more target images, until the interval of the difference excludes 0."
-            # not to_label.csv, which holds the labels of the first time: the query would refuse it
-            steps = [Step(more, self._query(min(self.left, _MORE), "more_to_label.csv"))] if self.left > 0 else []
-            return (*steps, self._train_again())
-        return (self._train_again(),) if tone == "hurt" else ()
-
-    def unfinished(self) -> tuple[Step, ...]:
-        """Returns the next steps after a training that failed and left models."""
-        return self._label("collapsed"), self._measure()
-
-    def better(self, tone: Tone) -> str:
-        """Returns the model that is better by the labels, where another one is selected; else empty."""
-        found = {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
-        return found if self.selected and found != self.selected else ""
-
-    def _other(self) -> str:
-        return self.baseline if self.selected == ADAPTED else ADAPTED
-
-    def _label(self, outcome: object) -> Step:
-        count = max(1, min(_FIRST, self.left))
-        images = counted(count, "target image")
-        text = {
-            "unclear": f"Label {images}: only labels can tell the models apart. A clear result selects the better one.",
-            "alone": f"Label {images}, to know how good the model is.",
-        }
-        sure = f"To make sure, label {images}. A clear result selects the better model."
-        labels = "to_label.csv"
-        told = Call(
-            "dalib.run.finished.label_estimates.evaluate_labels", Setting("run", self.run), Setting("labels", labels)
-        )
-        return Step(text.get(str(outcome), sure), f"{self._query(count, labels)}\n{told}")
-
-    def keep(self, model: str) -> str:
-        """Returns what selects a model."""
-        return str(Call("dalib.run.finished.select.keep", Setting("run", self.run), Setting("model", model)))
-
-    def _query(self, count: int, out: str) -> str:
-        settings = (Setting("run", self.run), Setting("count", count), Setting("out", out))
-        return str(Call("dalib.run.finished.query.query", *settings))
-
-    def _measure(self) -> Step:
-        return _measure(self.run)
-
-    def _train_again(self) -> Step:
-        if self.few and self.settings.classes != "fewer":
-            text = "Train again for a target with some of the classes, if it has only these."
-            return Step(text, self._train_with("--classes fewer"))
-        settings = self.settings
-        if settings.kit:
-            text = "Ask who has the source for a kit of a stronger backbone: it most often raises both models."
-            kit = (Setting("run", "RUN-OF-THE-SOURCE"), Setting("format", "kit"), Setting("out", "NEW.dalib"))
-            return Step(text, str(Call("dalib.run.export.export", *kit)))
-        if not settings.backbones or settings.backbones[0] not in _SMALL:
-            text = "Train again with a stronger backbone: it most often raises both models."
-            return Step(text, self._train_with("--backbone NAME --weights hub"))
-        # without the run's configuration: a frozen backbone takes other settings than one that is trained whole
-        again = Call(
-            "dalib.adapt",
-            Setting("source", settings.sources[0] if len(settings.sources) == 1 else "SOURCE"),
-            Setting("target", settings.target or "TARGET"),
-            Setting("backbone", "lite0"),
-            Setting("out", "NEW-FOLDER"),
-        )
-        return Step(
-            f"Photographs? Train again with a pretrained backbone, in place of “{settings.backbones[0]}”.", str(again)
-        )
-
-    def _train_with(self, changes: str) -> str:
-        """Returns what trains again with some settings changed; a shell's for all: adapt takes no file of settings."""
-        return f"dalib train --config {quoted(self.config)} {changes} --out NEW-FOLDER"
-
-
-def _measure(run: str) -> Step:
-    return Step(
-        "If you have labelled target images, in a folder for each class, measure on them.",
-        str(Call("dalib.run.finished.measure.evaluate", Setting("run", run), Setting("data", "FOLDER"))),
-    )
-
 
 _OLD_ENDING = re.compile(r": the (adapted|source-only) model predicts$")
 """The ending of older headlines that names the selected model, which may have changed since."""
@@ -521,10 +391,10 @@ def _not_done(
     summary: Summary,
     measured: list[Verdict],
     judgement: Judgement | None,
-    advice: _Advice,
+    next_steps: NextSteps,
     selected: tuple[str, ...],
 ) -> Verdict:
-    headline, *notes = _unfinished(summary.status, summary.stopped or Stopped(), advice.run)
+    headline, *notes = _unfinished(summary.status, summary.stopped or Stopped(), next_steps.run)
     if measured:
         said = [f"{verdict.headline}." for verdict in measured]
         return Verdict("unfinished", headline, (*notes, *said, *selected), kind="measured")
@@ -535,7 +405,7 @@ def _not_done(
         "unfinished",
         headline,
         (*notes, *selected),
-        advice.unfinished(),
+        next_steps.unfinished(),
         "estimated",
         reasons,
     )
@@ -563,7 +433,7 @@ def _unfinished(status: str, stopped: Stopped, run: str) -> tuple[str, ...]:
     return (f"Training is not finished: its status is “{short(status)}”", *reason)
 
 
-def _unknown(summary: Summary, run: str) -> Verdict:
+def _unknown(summary: Summary) -> Verdict:
     changed, target = summary.changed, summary.counts.get("target", 0)
     notes = []
     if changed is not None:
@@ -574,9 +444,4 @@ def _unknown(summary: Summary, run: str) -> Verdict:
         ]
     else:
         question = f"how good the {summary.own} model is on the target"
-    return Verdict(
-        "unknown",
-        f"Without labels, it is not known {question}",
-        tuple(notes),
-        (_measure(run),),
-    )
+    return Verdict("unknown", f"Without labels, it is not known {question}", tuple(notes))
