@@ -10,7 +10,6 @@ import torch
 from dalib.judge.accuracy import (
     calibration_error,
     confusion_matrix,
-    fallen_to_chance,
     reliability_bins,
     wilson_interval,
 )
@@ -72,21 +71,3 @@ def test_bins_refuse_what_are_no_probabilities() -> None:
         reliability_bins(torch.tensor([[1.0]]), torch.tensor([0]), bins=0)
     with pytest.raises(ValueError):
         reliability_bins(torch.tensor([[2.0, 0.0]]), torch.tensor([0]))
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "best", "classes", "expected"),
-    [
-        (0.56, 0.97, 6, False),  # what adapting from maps to photographs cost, for ten points on the target
-        (0.31, 0.81, 6, False),  # and from photographs to aerial ones
-        (0.24, 0.97, 6, True),
-        (0.54, 0.97, 2, True),
-        (0.25, 0.49, 10, False),  # half of it, but of a network that knew little
-        (0.1, 0.1, 10, False),
-        (1.0, 1.0, 1, False),
-    ],
-)
-def test_only_a_network_that_lost_nearly_all_that_it_knew_has_fallen_to_chance(
-    accuracy: float, best: float, classes: int, expected: bool
-) -> None:
-    assert fallen_to_chance(accuracy, best, classes) is expected

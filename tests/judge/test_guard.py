@@ -7,20 +7,11 @@ import torch
 from dalib.judge import guard
 from dalib.judge.better import PRIOR_LOG_ODDS
 from dalib.judge.evidence import Evidence, Scored
-from dalib.judge.guard import Baseline, collapse_sign, lost_classes
+from dalib.judge.guard import Baseline, lost_classes
 from dalib.judge.hint_votes import HintVotes
 from dalib.judge.structure import Representation, structure_of
 
 NO_IMAGES = torch.zeros(0, 4), torch.zeros(0, dtype=torch.long)
-
-
-def line(classes=9.0, accuracy=0.9, mask=0.5, agreement=0.9):
-    return {
-        "target_classes": classes,
-        "source_validation_accuracy": accuracy,
-        "target_mask_rate": mask,
-        "target_agreement": agreement,
-    }
 
 
 def sure_of(classes, count=80, num_classes=4, confidence=0.97):
@@ -42,63 +33,6 @@ def seen(target, right=1.0, count=80):
     labels = torch.arange(count) % 4
     wrong = torch.arange(count) >= round(right * count)
     return Evidence(torch.eye(4)[torch.where(wrong, (labels + 1) % 4, labels)], labels, target)
-
-
-def test_a_good_training_shows_no_sign():
-    assert (
-        collapse_sign([line(mask=rate, agreement=rate) for rate in (0.3, 0.6, 0.8, 0.9)], reference=9.5, classes=10)
-        == ""
-    )
-
-
-@pytest.mark.parametrize(
-    ("course", "reference", "expected"),
-    [
-        ([line(9), line(4), line(3)], None, "3.0 classes in effect, of 9.0 before"),
-        ([line(2), line(1)], 9.5, "1.0 classes in effect, of 9.5 before"),
-        ([line(), line(accuracy=0.17), line(accuracy=0.12)], None, "fell from 90% to 12%"),
-        (
-            [line(mask=0.3, agreement=0.9), line(mask=0.5, agreement=0.7), line(mask=0.9, agreement=0.4)],
-            None,
-            "sure of 90% of the target while the student's agreement with it fell to 40%",
-        ),
-    ],
-)
-def test_each_sign_is_told(course, reference, expected):
-    assert expected in collapse_sign(course, reference, classes=10)
-
-
-@pytest.mark.parametrize(
-    "course",
-    [
-        [],
-        [line(1)],
-        [line(9), line(1)],
-        [line(9), line(1), line(9)],
-        [line(), line(accuracy=0.2), line()],
-        [line(), line(accuracy=0.2)],
-        [line(), line(accuracy=0.2), line(accuracy=0.2)],
-        [line(mask=0.9, agreement=0.9), line(mask=0.5, agreement=0.5), line(mask=0.9, agreement=0.1)],
-    ],
-)
-def test_one_bad_moment_or_a_price_on_the_source_is_no_sign(course):
-    assert collapse_sign(course, reference=9.0, classes=10) == ""
-
-
-def test_a_fall_on_a_few_validation_images_is_chance():
-    course = [line(accuracy=0.9), line(accuracy=0.1), line(accuracy=0.1)]
-    assert "fell from 90% to 10%" in collapse_sign(course, reference=9.0, classes=10, validated=30)
-    assert collapse_sign(course, reference=9.0, classes=10, validated=29) == ""
-
-
-def test_a_training_without_validation_images_or_a_student_is_watched_too():
-    course = [{"target_classes": 5.0}, {"target_classes": 1.0}, {"target_classes": 1.0}]
-    assert collapse_sign(course, classes=10)
-
-
-def test_a_second_class_that_vanishes_of_two_is_a_collapse():
-    assert collapse_sign([{"target_classes": 1.0}, {"target_classes": 1.0}], reference=1.98, classes=2)
-    assert not collapse_sign([{"target_classes": 1.4}, {"target_classes": 1.4}], reference=1.98, classes=2)
 
 
 def test_a_collapsed_model_does_not_predict():

@@ -6,7 +6,7 @@
 - **How good it is**: ``estimate``, ``calibrated`` and, class by class, ``recalls`` without labels; ``accuracy``,
   ``paired`` and ``sampling`` by labels of all or some images, ``groups`` where images belong together.
 - **Within a training**: ``evidence`` holds a model's predictions at an evaluation, ``scores`` and ``selection`` choose
-  the checkpoint by it.
+  the checkpoint by it, and ``collapse`` has the signs that stop a training.
 - **What the target is**: ``prior`` and ``shares`` of its classes, ``kinds``, ``unknown`` images.
 - **Models and hints of any origin**: ``ranking``, its ``models_judgement``, ``failed_models``, their ``witness``;
   ``annotator``.

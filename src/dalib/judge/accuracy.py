@@ -15,9 +15,6 @@ from dalib.records.estimate import Bin
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MAX_FALL = 0.25
-"""A larger loss of accuracy is no accident of few images."""
-
 
 def confusion_matrix(labels: Tensor, predictions: Tensor, num_classes: int) -> Tensor:
     """Counts images (C, C) int64 by true class (rows) and predicted class (columns).
@@ -128,32 +125,3 @@ def calibration_error(bins: Sequence[Bin]) -> float:
         if each.accuracy is not None and each.confidence is not None
     ]
     return sum(excess) / sum(each.count for each in bins) if excess else math.nan
-
-
-FEWEST_VALIDATED = 30
-"""Images from which a fall of the accuracy on them counts; of 9 images it may be 3 that change their class."""
-
-
-def fallen_to_chance(accuracy: float, best: float, classes: int, validated: int = FEWEST_VALIDATED) -> bool:
-    """Returns whether of what a network knew beyond guessing, 1 / C, nine tenths are lost, and 25 points at least.
-
-    Args:
-        accuracy: a share, on images of which there are about equally many of each class.
-        best: the highest accuracy so far.
-        classes: C, how many there are.
-        validated: number of the images; of fewer than 30 no fall counts.
-
-    Misleads: a model that adapts to a far target may forget much of its source and be all the better on the target.
-    Source: our choice. Falls by 25 points, and falls halfway to guessing, stopped trainings that had gained, and no
-    other ones (benchmarks/LOG.md); this one is for trainings that diverge without a NaN. A smaller fall may be an
-    accident of few images, or of a network that knew little.
-
-    >>> fallen_to_chance(0.5, best=0.95, classes=10), fallen_to_chance(0.5, best=0.95, classes=2)
-    (False, True)
-    >>> fallen_to_chance(0.5, best=0.95, classes=2, validated=9)
-    False
-    """
-    guessing = 1 / classes
-    return (
-        validated >= FEWEST_VALIDATED and best - accuracy > MAX_FALL and accuracy <= guessing + (best - guessing) / 10
-    )

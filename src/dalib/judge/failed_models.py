@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from dalib.judge.chance import is_at_chance
+from dalib.judge.collapse import MIN_CLASSES_KEPT
 from dalib.judge.evidence import effective_classes
-from dalib.judge.guard import MIN_CLASSES_KEPT, MIN_IMAGES
+from dalib.judge.guard import MIN_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from dalib.judge.accuracy import FEWEST_VALIDATED, fallen_to_chance
+from dalib.judge.collapse import FEWEST_VALIDATED, fallen_to_chance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ def trusted_correlation(
 
     Returns:
         ``target_corr_c``; minus infinity up to step ``after``, and where the accuracy on the source's validation images
-        has fallen from the best so far nearly to that of guessing (:func:`dalib.judge.accuracy.fallen_to_chance`).
+        has fallen from the best so far nearly to that of guessing (:func:`dalib.judge.collapse.fallen_to_chance`).
 
     Misleads: as :func:`dalib.judge.scores.corr_c`, it prefers class counts as the prior has them.
     Source: ours, by an earlier study (benchmarks/RESULTS.md): of the scores that cost nothing it has the least regret.

@@ -29,8 +29,8 @@ from dalib.engine.evaluate import Evaluator
 from dalib.engine.fit import Every, Training
 from dalib.engine.keep import most_confident
 from dalib.engine.train import Plan, Rules
+from dalib.judge.collapse import collapse_sign
 from dalib.judge.evidence import effective_classes
-from dalib.judge.guard import collapse_sign
 from dalib.judge.selection import trusted_correlation
 from dalib.models.network import make_predictor
 from dalib.run.classes.prior import KINDS, scores_and_prior
