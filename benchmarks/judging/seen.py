@@ -17,9 +17,9 @@ from sklearn.metrics import adjusted_mutual_info_score
 
 from dalib.judge.better import Signs, signs_of, vote_ratio, votes_of
 from dalib.judge.calibrated import Agreements, agreements_of
+from dalib.judge.comparison import shared_representation
 from dalib.judge.estimate import apply_temperature, fit_temperature
 from dalib.judge.evidence import Evidence
-from dalib.judge.guard import shared_representation
 from dalib.judge.recalls import ClassAgreement, class_agreements
 from dalib.judge.scores import mutual_information
 from dalib.judge.signs import head_classes

@@ -17,7 +17,7 @@ from tasks import HELD_OUT, OF_PACKAGES
 from dalib.judge.better import PRIOR_LOG_ODDS, WEIGHTS, prior_of_adapted
 from dalib.judge.calibrated import Agreements, Calibration, calibrated_estimate, headroom, log_odds
 from dalib.judge.collapse import MIN_CLASSES_KEPT
-from dalib.judge.guard import MIN_CERTAINTY
+from dalib.judge.comparison import MIN_CERTAINTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from seen import BASELINES, MODELS, right_of, spoilt_of, structures_of
 
 from dalib.judge.better import probability_better, signs_of, votes_of
-from dalib.judge.guard import MIN_CERTAINTY
+from dalib.judge.comparison import MIN_CERTAINTY
 from dalib.judge.signs import head_classes
 from dalib.judge.witness import renamed_pairs, witness_of
 

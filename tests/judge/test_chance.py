@@ -7,8 +7,8 @@ import torch
 from scipy.stats import binom
 
 from dalib.judge.chance import chance_of, guessing_rate, has_lost, is_at_chance, without_chance
+from dalib.judge.comparison import Comparison
 from dalib.judge.evidence import Evidence
-from dalib.judge.guard import Comparison
 
 ACCURACIES = {"adapted": 0.14, "source-only": 0.9}
 

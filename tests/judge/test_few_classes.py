@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from dalib.judge.comparison import MIN_IMAGES, Comparison
 from dalib.judge.evidence import Evidence
 from dalib.judge.few_classes import few_classes, with_few_classes
-from dalib.judge.guard import MIN_IMAGES, Comparison
 
 CLASSES = ("bike", "mouse", "mug", "pen", "ruler", "stapler")
 

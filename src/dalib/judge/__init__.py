@@ -1,7 +1,7 @@
 """The judgement of models: how accurate they are and whether adaptation helped; pure functions of predictions.
 
-- **Whether it helped**: ``guard`` gives the verdict, by the probability of ``better``, which weighs ``signs``, votes of
-  ``neighbours`` and ``hint_votes`` in the ``structure`` of features that no model has trained. ``chance`` and
+- **Whether it helped**: ``comparison`` gives the verdict, by the probability of ``better``, which weighs ``signs``,
+  votes of ``neighbours`` and ``hint_votes`` in the ``structure`` of features that no model has trained. ``chance`` and
   ``few_classes`` overrule it, and give the reason.
 - **How good it is**: ``estimate``, ``calibrated`` and, class by class, ``recalls`` without labels; ``accuracy``,
   ``paired`` and ``sampling`` by labels of all or some images, ``groups`` where images belong together.

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.judge.comparison import Comparison
     from dalib.judge.evidence import Evidence
-    from dalib.judge.guard import Comparison
 
 FEWEST_LABELLED = 20
 """Labelled images of the source by which a model is tested against chance and its accuracy on the target estimated; by
@@ -150,7 +150,7 @@ def without_chance(
 
     Where all models are at chance, the headline states that nothing was learnt, and a reason gives the remedy.
 
-    >>> from dalib.judge.guard import Comparison
+    >>> from dalib.judge.comparison import Comparison
     >>> found = without_chance(Comparison("adapted", "helped", "It helped", ()), ["adapted"],
     ...     {"adapted": 0.14, "source-only": 0.9})
     >>> found.better, found.outcome

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from dalib.judge.chance import is_at_chance
 from dalib.judge.collapse import MIN_CLASSES_KEPT
+from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import effective_classes
-from dalib.judge.guard import MIN_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,14 +10,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import effective_classes
-from dalib.judge.guard import MIN_IMAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dalib.judge.comparison import Comparison
     from dalib.judge.evidence import Evidence
-    from dalib.judge.guard import Comparison
 
 FEW = 0.5
 """Part of the classes that the adapted model names, at most, that source-only names."""

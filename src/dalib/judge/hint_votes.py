@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dalib.judge.annotator import Annotator
 
 MOST_LOG_ODDS = math.log(9)
-"""Log odds that hints add at most, a probability of 90%, as :data:`dalib.judge.guard.MIN_CERTAINTY`: hints of one hand
-may all be wrong in one way, which the adapted model has learned from the others. Labels need no such bound."""
+"""Log odds that hints add at most, a probability of 90%, as :data:`dalib.judge.comparison.MIN_CERTAINTY`: hints of one
+hand may all be wrong in one way, which the adapted model has learned from the others. Labels need no such bound."""
 
 
 @dataclass(frozen=True)

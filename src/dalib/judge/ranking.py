@@ -1,7 +1,7 @@
 """Judges any number of models of one target by their predictions, wherever they were trained.
 
-It is the judgement of a run (:mod:`dalib.judge.guard`, :mod:`dalib.judge.better`, :mod:`dalib.judge.calibrated`) for
-models that have names of their own.
+It is the judgement of a run (:mod:`dalib.judge.comparison`, :mod:`dalib.judge.better`, :mod:`dalib.judge.calibrated`)
+for models that have names of their own.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from dalib.core.words import likelihood, undecided
 from dalib.judge.better import pairwise
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import FEWEST_LABELLED
+from dalib.judge.comparison import MAX_LISTED_CLASSES, MIN_CERTAINTY, MIN_IMAGES, Baseline, compare, lost_classes
 from dalib.judge.evidence import Evidence, Scored, effective_classes
 from dalib.judge.failed_models import failures_of, reference_collapsed
-from dalib.judge.guard import MAX_LISTED_CLASSES, MIN_CERTAINTY, MIN_IMAGES, Baseline, compare, lost_classes
 from dalib.judge.models_judgement import ModelsJudgement, RankedModel
 from dalib.judge.scores import corr_c
 from dalib.judge.signs import head_classes
@@ -60,8 +60,8 @@ def judge_predictions(
     A model that predicts few classes in effect, against the reference or else the upper median of all, or is at chance
     on the source's validation images, stands behind all others.
 
-    Misleads: as :func:`dalib.judge.guard.compare`. The weights were fitted on models of one run, which share a network
-    and a source; models of other origin differ in more.
+    Misleads: as :func:`dalib.judge.comparison.compare`. The weights were fitted on models of one run, which share a
+    network and a source; models of other origin differ in more.
     Source: ours; docs/judging.md states how often the judgement of a run was right.
     """
     targets = {name: each.target for name, each in models.items()}

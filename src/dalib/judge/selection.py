@@ -51,7 +51,7 @@ def ranked(scores: Sequence[Mapping[str, float]], agreements: Sequence[float], f
         scores: of each run, ``target_class_ami`` or, where a run has none, ``target_corr_c`` for all of them.
         agreements: of each run with the mean of all that did not fail (:func:`dalib.judge.scores.ensemble_agreement`);
             decides between equal scores.
-        failed: True for a run that collapsed or hurt, by its own judgement (:mod:`dalib.judge.guard`).
+        failed: True for a run that collapsed or hurt, by its own judgement (:mod:`dalib.judge.comparison`).
 
     Misleads: as :func:`dalib.judge.scores.class_ami`.
     Source: ours, by an earlier study (benchmarks/RESULTS.md).

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.errors import Setting
 from dalib.judge.chance import FEWEST_LABELLED
-from dalib.judge.guard import FEWEST_ADAPTED, MIN_IMAGES
+from dalib.judge.comparison import FEWEST_ADAPTED, MIN_IMAGES
 
 if TYPE_CHECKING:
     from dalib.judge.evidence import Evidence

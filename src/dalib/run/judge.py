@@ -15,10 +15,10 @@ from dalib.judge.accuracy import calibration_error, reliability_bins
 from dalib.judge.annotator import fit_annotator
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import FEWEST_LABELLED, has_lost, is_at_chance, without_chance
+from dalib.judge.comparison import MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.estimate import fit_temperature, proxy_a_distance
 from dalib.judge.evidence import Evidence, Scored
 from dalib.judge.few_classes import FewClasses, few_classes, with_few_classes
-from dalib.judge.guard import MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.hint_votes import hint_votes
 from dalib.judge.recalls import RECALL_CALIBRATIONS, class_agreements, recall_estimates
 from dalib.judge.signs import head_classes
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
     from dalib.adaptation.hints import TrustedHints
     from dalib.engine.train import Trained
+    from dalib.judge.comparison import Comparison
     from dalib.judge.estimate import AccuracyEstimate
-    from dalib.judge.guard import Comparison
     from dalib.judge.hint_votes import HintVotes
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder

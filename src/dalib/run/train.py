@@ -18,7 +18,7 @@ from dalib.engine.evaluate import plain_representation
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
 from dalib.engine.train import Observer
-from dalib.judge.guard import MIN_IMAGES
+from dalib.judge.comparison import MIN_IMAGES
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
 from dalib.report.page import write_report

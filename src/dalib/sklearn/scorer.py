@@ -18,8 +18,8 @@ from dalib.engine.evaluate import MOST_EVALUATED
 from dalib.judge.better import pairwise
 from dalib.judge.checked import as_probabilities
 from dalib.judge.collapse import MIN_CLASSES_KEPT
+from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import Evidence, effective_classes
-from dalib.judge.guard import MIN_IMAGES
 from dalib.judge.structure import Representation, structure_of
 
 if TYPE_CHECKING:

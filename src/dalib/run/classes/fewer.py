@@ -16,9 +16,9 @@ from dalib.core.console import some_classes
 from dalib.core.seeds import derive_seed
 from dalib.data.rows import Selected
 from dalib.data.stream import permuted
+from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import effective_classes
 from dalib.judge.few_classes import few_classes
-from dalib.judge.guard import MIN_IMAGES
 from dalib.judge.kinds import TargetKind, kind_of_target
 from dalib.judge.prior import ShareEstimate, estimate_shares
 from dalib.run.classes.prior import read_prior

@@ -22,8 +22,8 @@ from dalib.core.words import meant, some_quoted
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.data.labels import row_of, rows_by_name
 from dalib.engine.evaluate import evaluated_rows
+from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import Evidence
-from dalib.judge.guard import MIN_IMAGES
 from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.records.hints import HintedClass, Hints

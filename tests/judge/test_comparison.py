@@ -4,10 +4,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from dalib.judge import guard
+from dalib.judge import comparison
 from dalib.judge.better import PRIOR_LOG_ODDS
+from dalib.judge.comparison import Baseline, lost_classes
 from dalib.judge.evidence import Evidence, Scored
-from dalib.judge.guard import Baseline, lost_classes
 from dalib.judge.hint_votes import HintVotes
 from dalib.judge.structure import Representation, structure_of
 
@@ -22,10 +22,10 @@ def sure_of(classes, count=80, num_classes=4, confidence=0.97):
 
 def compare(before, after, representation=None, reference=None, **more):
     scored = [None if each is None else Scored.of(each, threshold=0.9) for each in (before, after)]
-    representation = representation or guard.shared_representation([each for each in (before, after) if each])
+    representation = representation or comparison.shared_representation([each for each in (before, after) if each])
     structure = None if representation is None else structure_of(representation, 4)
     baseline = None if before is None else Baseline("source-only", scored[0], (reference or before).target)
-    return guard.compare(baseline, scored[1], classes=("ant", "bee", "cat", "dog"), structure=structure, **more)
+    return comparison.compare(baseline, scored[1], classes=("ant", "bee", "cat", "dog"), structure=structure, **more)
 
 
 def seen(target, right=1.0, count=80):
@@ -199,13 +199,13 @@ def test_the_votes_are_told():
 def test_the_baseline_is_the_one_that_follows_the_images():
     """Half of the cluster labels are exchanged in one labelling; both have the same witness."""
     good, bad = beside_clusters(0), beside_clusters(30)
-    structure = structure_of(guard.shared_representation([good]), 4)
+    structure = structure_of(comparison.shared_representation([good]), 4)
     scored = {name: Scored.of(each, threshold=0.9) for name, each in (("source-only", bad), ("aligned", good))}
     found = Baseline.best_of(scored, structure)
     assert found.name == "aligned"
     assert found.others["source-only"] > 0.9
     assert torch.equal(found.reference, good.target)  # of the aligned model: the witness of names
-    verdict = guard.compare(found, scored["aligned"], classes=("ant", "bee", "cat", "dog"), structure=structure)
+    verdict = comparison.compare(found, scored["aligned"], classes=("ant", "bee", "cat", "dog"), structure=structure)
     assert "The baseline is the aligned model" in verdict.reasons[0]
     assert set(verdict.signs) == {"adapted", "aligned"}
 
@@ -213,11 +213,11 @@ def test_the_baseline_is_the_one_that_follows_the_images():
 @pytest.mark.parametrize(("of_source_only", "told"), [(30, True), (1, False)])
 def test_a_gain_over_source_only_is_told_where_aligned_may_be_as_good(of_source_only, told):
     evidence = {"source-only": beside_clusters(of_source_only), "aligned": beside_clusters(1)}
-    structure = structure_of(guard.shared_representation(list(evidence.values())), 4)
+    structure = structure_of(comparison.shared_representation(list(evidence.values())), 4)
     scored = {name: Scored.of(each, threshold=0.9) for name, each in evidence.items()}
     adapted = Scored.of(beside_clusters(0), threshold=0.9)
     baseline = Baseline.best_of(scored, structure)
-    found = guard.compare(baseline, adapted, classes=("ant", "bee", "cat", "dog"), structure=structure)
+    found = comparison.compare(baseline, adapted, classes=("ant", "bee", "cat", "dog"), structure=structure)
     assert (baseline.name, found.better, found.outcome) == ("aligned", "adapted", "unclear")
     assert ("better than source-only with a probability of over 99%" in found.headline) is told
     assert "an't tell" in found.headline
@@ -234,9 +234,9 @@ def test_a_gain_over_source_only_is_told_where_aligned_may_be_as_good(of_source_
 )
 def test_adapted_begins_with_its_prior_where_source_only_is_judged_better_than_aligned(name, others, prior):
     evidence = beside_clusters(0)
-    structure, same = structure_of(guard.shared_representation([evidence]), 4), Scored.of(evidence, threshold=0.9)
+    structure, same = structure_of(comparison.shared_representation([evidence]), 4), Scored.of(evidence, threshold=0.9)
     baseline = Baseline(name, same, evidence.target, others)
-    found = guard.compare(baseline, same, classes=("ant", "bee", "cat", "dog"), structure=structure)
+    found = comparison.compare(baseline, same, classes=("ant", "bee", "cat", "dog"), structure=structure)
     assert found.probability == pytest.approx(1 / (1 + math.exp(-prior)))
 
 
