@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Rows of half-precision probabilities miss a sum of 1 by about this much.
 SUM_TOLERANCE = 1e-2
+"""Rows of half-precision probabilities miss a sum of 1 by about this much."""
 
 
 def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
@@ -25,12 +25,7 @@ def as_probabilities(p: Tensor, name: str = "p") -> Tensor:
     """
     if p.ndim != 2 or p.shape[0] < 1 or p.shape[1] < 2:
         raise ValueError(f"{name}: expected probabilities (N >= 1, C >= 2), got shape {tuple(p.shape)}")
-    if not p.is_floating_point():
-        raise ValueError(f"{name}: expected floating-point probabilities, got {p.dtype}")
-    p = p.detach().to("cpu", torch.float64)
-    if not bool(p.isfinite().all()):
-        rows = int((~p.isfinite()).any(dim=1).sum())
-        raise ValueError(f"{name}: {rows} of {len(p)} rows have NaN or infinite entries")
+    p = _as_finite(p, name, "probabilities")
     if bool((p < -SUM_TOLERANCE).any()) or bool(((p.sum(dim=1) - 1).abs() > SUM_TOLERANCE).any()):
         raise ValueError(f"{name}: expected rows in [0, 1] that sum to 1; apply softmax to logits first")
     return p
@@ -47,13 +42,18 @@ def as_features(features: Tensor, name: str = "features") -> Tensor:
     """
     if features.ndim != 2 or 0 in features.shape:
         raise ValueError(f"{name}: expected features (N >= 1, D >= 1), got shape {tuple(features.shape)}")
-    if not features.is_floating_point():
-        raise ValueError(f"{name}: expected floating-point features, got {features.dtype}")
-    features = features.detach().to("cpu", torch.float64)
-    if not bool(features.isfinite().all()):
-        rows = int((~features.isfinite()).any(dim=1).sum())
-        raise ValueError(f"{name}: {rows} of {len(features)} rows have NaN or infinite entries")
-    return features
+    return _as_finite(features, name, "features")
+
+
+def _as_finite(rows: Tensor, name: str, what: str) -> Tensor:
+    """Returns rows (N, D) as float64 on the CPU, without gradient; raises a ValueError for other types and for NaN."""
+    if not rows.is_floating_point():
+        raise ValueError(f"{name}: expected floating-point {what}, got {rows.dtype}")
+    rows = rows.detach().to("cpu", torch.float64)
+    if not bool((finite := rows.isfinite()).all()):
+        wrong = int((~finite).any(dim=1).sum())
+        raise ValueError(f"{name}: {wrong} of {len(rows)} rows have NaN or infinite entries")
+    return rows
 
 
 def as_classes(classes: Tensor, count: int | None, num_classes: int, name: str = "labels") -> Tensor:
