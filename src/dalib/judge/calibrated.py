@@ -163,6 +163,27 @@ def headroom(value: float) -> float:
     return max(0.1, 2 * math.sqrt(value * (1 - value)))
 
 
+def estimate_of_logit(logit: float, spread: float, usual_error: float, method: str) -> AccuracyEstimate:
+    """Returns the share whose logit a fit gives, with its 90% interval; never called reliable, which no study backs.
+
+    Args:
+        logit: of the share.
+        spread: half of the interval, relative to the :func:`headroom` of the share.
+        usual_error: the mean absolute error on data that had no part in the fit.
+        method: name of the method.
+
+    >>> found = estimate_of_logit(0.0, spread=0.1, usual_error=0.06, method="heads")
+    >>> found.low, found.value, found.high
+    (0.4, 0.5, 0.6)
+    """
+    value = accuracy_of_logit(logit)
+    half = headroom(value) * spread
+    reason = f"on other data such estimates were {100 * usual_error:.0f} points off on average"
+    return AccuracyEstimate(
+        value, max(0.0, value - half), min(1.0, value + half), method, reliable=False, reason=reason
+    )
+
+
 def calibrated_estimate(agreements: Agreements, calibration: Calibration) -> AccuracyEstimate:
     """Returns the estimated accuracy with a 90% interval; never called reliable, because the study backs no such claim.
 
@@ -176,16 +197,7 @@ def calibrated_estimate(agreements: Agreements, calibration: Calibration) -> Acc
     """
     known = {name: value for name, value in asdict(agreements).items() if value is not None}
     logit = calibration.constant + sum(getattr(calibration, name) * log_odds(value) for name, value in known.items())
-    value = accuracy_of_logit(logit)
-    half = headroom(value) * calibration.spread
-    return AccuracyEstimate(
-        value,
-        max(0.0, value - half),
-        min(1.0, value + half),
-        ", ".join(known),
-        reliable=False,
-        reason=f"on other data such estimates were {100 * calibration.usual_error:.0f} points off on average",
-    )
+    return estimate_of_logit(logit, calibration.spread, calibration.usual_error, ", ".join(known))
 
 
 def agreements_of(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.judge.calibrated import accuracy_of_logit, headroom, log_odds
+from dalib.judge.calibrated import estimate_of_logit, log_odds
 from dalib.judge.checked import as_probabilities, as_validation_and_target
 from dalib.judge.estimate import AccuracyEstimate, apply_temperature, fit_temperature
 from dalib.judge.scores import SMALLEST
@@ -156,7 +156,6 @@ def recall_estimates(
     Source: the signs' sources; the form and the coefficients are ours, see docs/judging.md for how often the truth was
     inside on data that had no part in the fit.
     """
-    reason = f"on other data such estimates were {100 * calibration.usual_error:.0f} points off on average"
     estimates = []
     for each in agreements:
         if not each.seen:
@@ -164,13 +163,11 @@ def recall_estimates(
             estimates.append(AccuracyEstimate(math.nan, 0.0, 1.0, METHOD, reliable=False, reason=nothing))
             continue
         of_accuracy, of_expected, of_heads = recall_signs(each, accuracy)
-        value = accuracy_of_logit(
+        logit = (
             calibration.constant
             + calibration.accuracy * of_accuracy
             + calibration.expected * of_expected
             + calibration.heads * of_heads
         )
-        half = headroom(value) * calibration.spread
-        low, high = max(0.0, value - half), min(1.0, value + half)
-        estimates.append(AccuracyEstimate(value, low, high, METHOD, reliable=False, reason=reason))
+        estimates.append(estimate_of_logit(logit, calibration.spread, calibration.usual_error, METHOD))
     return estimates
