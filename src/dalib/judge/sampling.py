@@ -16,18 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dalib.judge.checked import as_probabilities
-from dalib.judge.groups import SIDE_OF_95, design_effect, numbered
+from dalib.judge.groups import SIDE_OF_95, Integers, Numbers, design_effect, numbered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
-
-Numbers = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 LABELS_PER_STRATUM = 8
 """The intended number: more strata follow the confidence closer, but each has fewer images to show its spread."""

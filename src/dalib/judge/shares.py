@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from dalib.judge.groups import Integers
-    from dalib.judge.sampling import Numbers
+    from dalib.judge.groups import Integers, Numbers
 
 PSEUDO_ERRORS = 0.5
 """Errors added to those seen, for the variance: a class without an error among the labels is not certain."""
