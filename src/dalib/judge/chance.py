@@ -120,6 +120,11 @@ def is_at_chance(labels: Tensor, predicted: Tensor, groups: Tensor | None = None
     return chance_of(correct, count, guessing_rate(labels, predicted)) > CHANCE_LEVEL
 
 
+def learnt_nothing(evidence: Evidence) -> bool:
+    """Returns whether a model is at chance (:func:`is_at_chance`) on the source's validation images."""
+    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups)
+
+
 def has_lost(before: Evidence, after: Evidence) -> bool:
     """Returns whether a model is right on significantly fewer of the source's validation images than another one.
 

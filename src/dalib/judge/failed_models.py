@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from dalib.judge.chance import is_at_chance
+from dalib.judge.chance import learnt_nothing
 from dalib.judge.collapse import MIN_CLASSES_KEPT
 from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import effective_classes
@@ -35,6 +35,8 @@ def failures_of(
     """Returns for each model why it cannot be the best; None where it can.
 
     Args:
+        models: their predictions, by name.
+        reference: name of the model without adaptation, if there is one.
         collapsed: the reference predicts few classes. It is not accused of that, because the target may have few: the
             probabilities decide. The others are measured by the median in place of it.
     """
@@ -57,9 +59,7 @@ def _failure_of(evidence: Evidence, in_use: float, expected: float) -> Failure |
     """
     if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
         return Failure(f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}", at_chance=False)
-    if len(evidence.labels) and is_at_chance(
-        evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups
-    ):
+    if learnt_nothing(evidence):
         accuracy = f"{evidence.validation_accuracy:.1%}"
         why = f"not better than chance, {accuracy} right on the source's validation images"
         return Failure(why, at_chance=True)

@@ -14,7 +14,7 @@ from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.accuracy import calibration_error, reliability_bins
 from dalib.judge.annotator import fit_annotator
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
-from dalib.judge.chance import FEWEST_LABELLED, has_lost, is_at_chance, without_chance
+from dalib.judge.chance import FEWEST_LABELLED, has_lost, learnt_nothing, without_chance
 from dalib.judge.comparison import MIN_IMAGES, Baseline, compare, shared_representation
 from dalib.judge.estimate import fit_temperature, proxy_a_distance
 from dalib.judge.evidence import Evidence, Scored
@@ -116,7 +116,7 @@ def _judgement(
         for each, one in trained.items()
     }
     structure, learnt = _structures(trained, representation, learnt_from, len(classes))
-    at_chance = [model for model, each in trained.items() if _learnt_nothing(each.evidence)]
+    at_chance = [model for model, each in trained.items() if learnt_nothing(each.evidence)]
     few = _few_classes(trained, at_chance, name)
     spread = few is not None or _few_classes(trained, at_chance, "aligned") is not None
     estimates = {} if spread else _estimates(trained, learnt, structure if representation else None)
@@ -179,11 +179,6 @@ def _structure(representation: Representation | None, models: Sequence[Evidence]
     """Returns what features show of the target: those that were given, or those of all models together."""
     known = representation or shared_representation(models)
     return None if known is None or len(known.target) < 2 else structure_of(known, num_classes, models[0].target_groups)
-
-
-def _learnt_nothing(evidence: Evidence) -> bool:
-    """Returns whether a model is at chance on the source's validation images; never so where there are few."""
-    return is_at_chance(evidence.labels, evidence.validation.argmax(dim=1), evidence.validation_groups)
 
 
 def _few_classes(trained: Mapping[str, Trained], at_chance: Sequence[str], name: str) -> FewClasses | None:
