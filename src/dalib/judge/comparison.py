@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -33,8 +33,7 @@ if TYPE_CHECKING:
     from dalib.judge.hint_votes import HintVotes
     from dalib.judge.neighbours import Votes
     from dalib.judge.structure import Structure
-
-Outcome = Literal["helped", "unclear", "hurt", "collapsed", "alone"]
+    from dalib.records.judgement import Outcome
 
 COLLAPSED = "Adaptation collapsed"
 """The headline of that outcome."""
@@ -294,10 +293,9 @@ def _reasons(
         found.append(hints.in_words(baseline.name))
     lost = lost_classes(before.evidence, after.evidence)
     if lost:
-        names = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
+        listed = first_of([classes[each] for each in lost])
         number, them = (f"{len(lost)} classes are", "them") if len(lost) > 1 else ("One class is", "it")
-        more = " and more" if len(lost) > MAX_LISTED_CLASSES else ""
-        found.append(f"{number} hardly predicted any more by the adapted model: {names}{more}; look at {them}")
+        found.append(f"{number} hardly predicted any more by the adapted model: {listed}; look at {them}")
     accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
     if len(after.evidence.labels) >= MIN_IMAGES and accuracies[0] - accuracies[1] > MAX_FALL:
         found.append(
@@ -323,6 +321,15 @@ def _votes_sentence(votes: Votes, baseline: str) -> str:
         f"Adapted and {baseline} differ on {votes.differ} of {votes.count} target images. The nearest "
         f"neighbours support the adapted model on {votes.first} of them, {baseline} on {votes.second}"
     )
+
+
+def first_of(names: Sequence[str]) -> str:
+    """Returns the first MAX_LISTED_CLASSES of the names of some classes, for a sentence.
+
+    >>> first_of(["ant", "bee"]), first_of(list("abcdef"))
+    ('ant, bee', 'a, b, c, d, e and more')
+    """
+    return ", ".join(names[:MAX_LISTED_CLASSES]) + (" and more" if len(names) > MAX_LISTED_CLASSES else "")
 
 
 def lost_classes(before: Evidence, after: Evidence) -> list[int]:

@@ -16,7 +16,7 @@ from dalib.core.words import likelihood, undecided
 from dalib.judge.better import pairwise
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import FEWEST_LABELLED
-from dalib.judge.comparison import MAX_LISTED_CLASSES, MIN_CERTAINTY, MIN_IMAGES, Baseline, compare, lost_classes
+from dalib.judge.comparison import MIN_CERTAINTY, MIN_IMAGES, Baseline, compare, first_of, lost_classes
 from dalib.judge.evidence import Evidence, Scored, effective_classes
 from dalib.judge.failed_models import failures_of, reference_collapsed
 from dalib.judge.models_judgement import ModelsJudgement, RankedModel
@@ -34,6 +34,9 @@ if TYPE_CHECKING:
     from dalib.judge.models_judgement import ModelsOutcome
     from dalib.judge.structure import Structure
     from dalib.judge.witness import Renamed, Witness
+
+MOST_DIFFERING = 20
+"""Images on which the best two models differ that are listed."""
 
 NO_FEATURES = "no features of the images were given, and predictions alone do not tell which model is better"
 
@@ -102,15 +105,13 @@ def judge_predictions(
 
 def _other_names(found: Renamed, classes: Sequence[str], witness: Witness) -> str:
     """Returns a sentence that two models name the same groups differently, and which images to check."""
-    moved = [(classes[own], classes[of]) for own, of in enumerate(found.names) if own != of]
-    listed = ", ".join(f"{own} for {of}" for own, of in moved[:MAX_LISTED_CLASSES])
-    more = " and more" if len(moved) > MAX_LISTED_CLASSES else ""
+    moved = [f"{classes[own]} for {classes[of]}" for own, of in enumerate(found.names) if own != of]
     remedy = "" if witness.independent else "; labelled source images, or a reference, would tell whose names are right"
     one, other = found.first, found.second
     return (
         f"{one} and {other} group the images alike and name the groups differently: they predict the same class for "
         f"{found.agreement:.0%} of the images, and for {found.matched:.0%} once {other}'s classes are renamed "
-        f"({listed}{more}); look whether its columns are in another order than its classes{remedy}"
+        f"({first_of(moved)}); look whether its columns are in another order than its classes{remedy}"
     )
 
 
@@ -279,9 +280,8 @@ def _reasons(models: Mapping[str, Evidence], best: str, reference: str, classes:
     differ = int((before.target.argmax(dim=1) != after.target.argmax(dim=1)).sum())
     found = [f"{best} and {reference} predict different classes for {differ} of {len(after.target)} target images"]
     if lost := lost_classes(before, after):
-        listed = ", ".join(classes[each] for each in lost[:MAX_LISTED_CLASSES])
-        more = " and more" if len(lost) > MAX_LISTED_CLASSES else ""
-        found.append(f"{best} hardly predicts {listed}{more}, which {reference} does; look at images of these")
+        listed = first_of([classes[each] for each in lost])
+        found.append(f"{best} hardly predicts {listed}, which {reference} does; look at images of these")
     return tuple(found)
 
 
@@ -317,7 +317,3 @@ def _differing(
     rows = (one != other).nonzero()[:, 0]
     surest = rows[torch.minimum(sure, other_sure)[rows].argsort(descending=True, stable=True)][:MOST_DIFFERING]
     return tuple((names[row], classes[int(one[row])], classes[int(other[row])]) for row in surest.tolist())
-
-
-MOST_DIFFERING = 20
-"""Images that are listed."""
