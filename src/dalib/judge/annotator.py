@@ -19,11 +19,10 @@ SHARPNESS = (1.0, 0.5, 2.0, 4.0, 16.0, 64.0)
 SKILL_OF_TEACHER, SKILL_OF_HINTS = 0.75, 0.65
 """Prior means of how often each names the true class on purpose."""
 
-EXPECTED = 0.5
-"""Weight of that expectation, as a share of the images."""
+PRIOR_SHARE, PRIOR_IMAGES = 0.5, 4.0
+"""Images of each class that the prior means count as: this share of the mean number of its images, and so many more.
 
-SMOOTHING = 4.0
-"""Images of each class that are added to it."""
+The even shares of copies that the fit begins with count as PRIOR_IMAGES alone."""
 
 SHRINKAGE = 10.0
 """Images by which the trust in a class is drawn to the mean over classes."""
@@ -35,6 +34,8 @@ DOUBT = 0.1
 """Share of the beliefs that is spread evenly: a network that adapts is surer than it is right."""
 
 ROUNDS = 30
+"""Rounds of expectation maximisation."""
+
 MOST_IMAGES = 4000
 """Images by which the sharpness is chosen."""
 
@@ -245,7 +246,7 @@ def _fit(beliefs: Tensor, hints: Tensor, references: Tensor) -> _Fitted:
         teacher = _smoothed(teacher * ((of_class / by_teacher).T @ of_teacher), SKILL_OF_TEACHER, believed)
         confusion = _smoothed(own, SKILL_OF_HINTS, shares)
         parts = torch.cat([own.sum()[None], copied])
-        parts = (parts + SMOOTHING * even) / (parts.sum() + SMOOTHING)
+        parts = (parts + PRIOR_IMAGES * even) / (parts.sum() + PRIOR_IMAGES)
         prior = (of_class.mean(dim=0) + 1 / classes) / 2
     return _Fitted(confusion, shares, parts[1:], teacher, believed, prior)
 
@@ -257,7 +258,7 @@ def _usual(skill: float, shares: Tensor) -> Tensor:
 
 def _smoothed(counts: Tensor, skill: float, shares: Tensor) -> Tensor:
     """Returns the confusion matrix of counts and of so many more images as the usual annotator would have them."""
-    more = SMOOTHING + EXPECTED * counts.sum() / len(shares)
+    more = PRIOR_IMAGES + PRIOR_SHARE * counts.sum() / len(shares)
     return (counts + more * _usual(skill, shares)) / (counts.sum(dim=1, keepdim=True) + more)
 
 

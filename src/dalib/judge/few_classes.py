@@ -1,7 +1,7 @@
 """A target that seems to have few of the source's classes, over which an adaptation spreads the images.
 
 Losses that ask for every class, and statistics of the target, divide images of one class among all. Their predictions
-are then smooth, and looks right to the other signs of the judgement, which were tried on targets with the source's
+are then smooth, and look right to the other signs of the judgement, which were tried on targets with the source's
 classes.
 """
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from dalib.judge.comparison import Comparison
     from dalib.judge.evidence import Evidence
 
-FEW = 0.5
-"""Part of the classes that the adapted model names, at most, that source-only names."""
+MAX_NAMED_RATIO = 0.5
+"""Largest ratio of the number of classes that source-only names to the number that the adapted model names."""
 
-FALLEN = 0.85
-"""The aligned model's mean confidence on the target, at most, as a part of source-only's: statistics of few classes
-take away what separates these from others."""
+MAX_CONFIDENCE_RATIO = 0.85
+"""Largest ratio of the aligned model's mean confidence on the target to source-only's: statistics of few classes take
+away what separates these from others."""
 
-BOTH = 1 / 3
-"""The product of both parts, at most. Of 66 natural tasks with the source's classes it is 0.40 or more where the second
-part is as above; which targets of few classes are found is in benchmarks/LOG.md."""
+MAX_PRODUCT = 1 / 3
+"""Largest product of both ratios. On 66 natural tasks with the source's classes it is 0.40 or more where the second
+ratio is as above; which targets of few classes are found is in benchmarks/LOG.md."""
 
-MAIN_SHARE = 0.1
+MIN_MAIN_SHARE = 0.1
 """Share of the target's images from which a class is one of the few."""
 
-MOST_NAMED = 3
-"""Classes in a sentence."""
+MAX_LISTED_CLASSES = 3
+"""Class names in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class FewClasses:
 
     def in_words(self, classes: Sequence[str]) -> str:
         """Returns a sentence about the target."""
-        few = " and ".join(classes[each] for each in self.main[:MOST_NAMED])
+        few = " and ".join(classes[each] for each in self.main[:MAX_LISTED_CLASSES])
         return (
             "The target seems to have few of the source's classes, or images of none: source-only names "
             f"{self.named:.1f} classes in effect, mostly {few}, and the adapted model {self.after:.1f}; aligned to "
@@ -65,7 +65,9 @@ class FewClasses:
 
 
 def few_classes(before: Evidence, aligned: Evidence, adapted: Evidence) -> FewClasses | None:
-    """Compares the classes that models name, and how sure they are; None where nothing speaks for a target of few.
+    """Compares the classes that models name, and how sure they are.
+
+    Returns None where they do not show a target of few classes.
 
     Args:
         before, aligned, adapted: predictions of these models for the same target images, of which there are at least
@@ -91,11 +93,11 @@ def few_classes(before: Evidence, aligned: Evidence, adapted: Evidence) -> FewCl
         return None
     named, after = effective_classes(before.histogram), effective_classes(adapted.histogram)
     sure, aligned_to = (each.target.amax(dim=1).mean().item() for each in (before, aligned))
-    few, fallen = named / after, aligned_to / sure
-    if few > FEW or fallen > FALLEN or few * fallen > BOTH:
+    of_names, of_confidence = named / after, aligned_to / sure
+    if of_names > MAX_NAMED_RATIO or of_confidence > MAX_CONFIDENCE_RATIO or of_names * of_confidence > MAX_PRODUCT:
         return None
     order = before.histogram.argsort(descending=True, stable=True).tolist()
-    main = tuple(each for each in order if before.histogram[each] >= MAIN_SHARE)
+    main = tuple(each for each in order if before.histogram[each] >= MIN_MAIN_SHARE)
     return FewClasses(named, after, sure, aligned_to, main)
 
 
