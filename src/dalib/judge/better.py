@@ -76,8 +76,9 @@ def signs_of(target: Tensor, reference: Tensor, structure: Structure) -> Signs:
 
     Args:
         target: (M, C) probabilities of the images of the structure, in their order.
-        reference: (M, C) those of the witness of the classes' names: a model that learnt from the source alone. That is
-            the aligned one, where there is one, or else source-only.
+        reference: (M, C) those of the witness of the classes' names, which learnt from the source alone: in a run the
+            aligned model, or source-only without one; of models of any origin see
+            :func:`dalib.judge.witness.witness_of`.
 
     Raises:
         ValueError: another number of images or classes.

@@ -1,8 +1,8 @@
-"""Estimates of the accuracy on the target without a target label, and how far to trust them.
+"""An estimate of an accuracy, and what tells of the shift: the temperature of the source and the domains' distance.
 
-They are estimates: each assumes something about the shift that no unlabelled image can confirm. ``validation`` are
-(N, C) probabilities of labelled source images that training has not seen, ``labels`` (N,) int64 their classes, and
-``target`` (M, C) probabilities of target images by the same model.
+The estimates themselves are in :mod:`dalib.judge.calibrated` and :mod:`dalib.judge.recalls`: each assumes something
+about the shift that no unlabelled image can confirm. ``validation`` are (N, C) probabilities of labelled source images
+that training has not seen, and ``labels`` (N,) int64 their classes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Predictions and features of one model on the images that judge it, and the label-free scores of them."""
+"""Predictions and features of one model on the images that it is judged by, and the label-free scores of them."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class ModelsJudgement:
         pairs: row i and column j: the probability that model i is better than model j, in the order of ``models``;
             None on the diagonal. Empty without features.
         reference: name of the model without adaptation; None if none was named.
-        images: number of target images that judged.
+        images: number of target images that the models were judged by.
         differing: names of some images on which the first two models of the ranking predict different classes, with the
             two classes.
         groups: how many groups of images that belong together the target has, in words; empty where each image counts

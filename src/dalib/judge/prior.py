@@ -1,12 +1,12 @@
 """The class prior of the unlabelled target, estimated under label shift.
 
-All assume that only the shares of the classes changed, and not what a class looks like: :math:`p_t(x \\mid y) =
-p_s(x \\mid y)`. Between real domains that holds at best for a model whose adapted errors are alike in both, so take
-each for an estimate, and one that a collapsed model drags along.
+All estimates assume that only the shares of the classes changed, and not what a class looks like:
+:math:`p_t(x \\mid y) = p_s(x \\mid y)`. Between real domains that holds at best for an adapted model whose errors are
+alike in both, and a collapsed model drags every estimate along.
 
-Arguments are the same everywhere: ``validation`` (N, C) probabilities of labelled source images that training has not
-seen, their ``labels`` (N,) int64, and ``target`` (M, C) probabilities of target images by the same model. A class
-without a validation image keeps about the share that the model gives it in the target: hardly anything can correct it.
+``validation`` are (N, C) probabilities of labelled source images that training has not seen, ``labels`` (N,) int64
+their classes, and ``target`` (M, C) probabilities of target images by the same model. By :func:`rlls`, a class without
+a validation image keeps about the share that the model gives it in the target: hardly anything can correct it.
 """
 
 from __future__ import annotations
@@ -172,8 +172,8 @@ def expectation_maximization(
 
     .. math:: q_{ic} \propto p_{ic} \frac{u_c}{v_c}, \qquad u_c \leftarrow \frac1M \sum_i q_{ic}
 
-    Other than the methods that invert a confusion matrix it needs no validation images, and it empties classes that
-    many images lean to a little and none leans to clearly, as those do that the target lacks.
+    Unlike methods that invert a confusion matrix it needs no validation images, and it empties classes to which many
+    images lean a little and none leans clearly, such as classes that the target lacks.
 
     Args:
         target: (M, C) probabilities, best calibrated ones (:func:`dalib.judge.estimate.apply_temperature`).
@@ -211,11 +211,12 @@ def expectation_maximization(
 
 @dataclass(frozen=True)
 class ShareEstimate:
-    """Estimated class shares of the target with 90% intervals.
+    """Estimated class shares of the target with their intervals.
 
     Attributes:
         shares: (C,) float64 with sum 1.
-        low, high: (C,) float64 ends of the intervals.
+        low, high: (C,) float64 ends of the intervals, of 90% by :func:`estimate_shares`, and of 95% where labels of
+            some images are known (:func:`dalib.judge.shares.shares_with_labels`).
     """
 
     shares: Tensor
@@ -230,8 +231,8 @@ DRAWS, ROUNDS_OF_DRAW = 20, 30
 def estimate_shares(models: Sequence[Evidence], of_training: Tensor, *, seed: int = 0) -> ShareEstimate:
     """Estimates shares by :func:`expectation_maximization` of several models whose predictions are calibrated.
 
-    The intervals are those of bootstrap draws of target images, or of groups of them where some belong together, over
-    all models together, so that models that disagree widen them.
+    The 90% intervals are those of bootstrap draws of target images, or of groups of them where some belong together,
+    over all models together, so that models that disagree widen them.
 
     Args:
         models: predictions of at least one model; where it has validation images, they calibrate it.

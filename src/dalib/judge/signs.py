@@ -18,6 +18,9 @@ from torch import Tensor
 if TYPE_CHECKING:
     from dalib.judge.structure import Structure
 
+MAX_NAME_MARGIN = 0.3
+"""The largest counted margin between a predicted class's own name and the next one, in standard deviations."""
+
 
 def kappa(first: Tensor, second: Tensor, num_classes: int) -> float:
     r"""Computes Cohen's kappa of two labellings, their agreement beyond chance.
@@ -98,10 +101,6 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
         leaning[place] = -torch.inf
         total += float(group.double().mean()) * max(-2.0, min(MAX_NAME_MARGIN, own - float(leaning.max())))
     return total
-
-
-MAX_NAME_MARGIN = 0.3
-"""The largest counted margin between a predicted class's own name and the next one, in standard deviations."""
 
 
 def head_classes(structure: Structure, heads: int = 5, seed: int = 0) -> Tensor:

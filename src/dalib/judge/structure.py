@@ -21,7 +21,8 @@ class Representation:
     """Features of both domains by a network that favours none of the judged models.
 
     Attributes:
-        target: (M, D) floating point, of the target images that judge, in the order of the models' predictions.
+        target: (M, D) floating point, of the target images that the models are judged by, in the order of the models'
+            predictions.
         source: (N, D) of labelled source images; N may be 0.
         labels: (N,) int64, their classes.
     """
