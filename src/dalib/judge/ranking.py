@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from dalib.judge.comparison import Comparison
     from dalib.judge.estimate import AccuracyEstimate
     from dalib.judge.failed_models import Failure
     from dalib.judge.models_judgement import ModelsOutcome
@@ -242,43 +243,45 @@ class _Ranking:
         found = compare(
             Baseline(reference, before, self.witness), after, classes=self.classes, structure=self.structure
         )
-        reasons = _reasons(self.models, best, reference, self.classes)
-        if found.signs:
-            one, other = found.signs["adapted"], found.signs[reference]
-            agreement = (
-                "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance "
-                f"is {one.neighbours:.2f} for {best}, {other.neighbours:.2f} for {reference} (1 is best)"
-            )
-            reasons = (agreement, *reasons)
+        outcome, headline = self._outcome(found, best, reference)
+        return outcome, headline, _reasons(found, self.models, best, reference, self.classes)
+
+    def _outcome(self, found: Comparison, best: str, reference: str) -> tuple[ModelsOutcome, str]:
+        """Returns outcome and headline of the comparison of the best of the other models with the reference."""
         if found.outcome == "collapsed":
-            return "collapsed", f"{best} collapsed; {reference} is the better model", reasons
+            return "collapsed", f"{best} collapsed; {reference} is the better model"
         if (failure := self.failed[best]) is not None:
-            return "hurt", f"{best} is {failure.why}; {reference} is the better model", reasons
+            return "hurt", f"{best} is {failure.why}; {reference} is the better model"
         if (failure := self.failed[reference]) is not None and failure.at_chance:
-            return "unclear", f"{reference} learnt nothing, so there is nothing to compare {best} with", reasons
-        if self.structure is None or len(after.evidence.target) < MIN_IMAGES:
-            return (
-                "unclear",
-                f"Can't tell whether {best} is better than {reference}: {_why_nothing(after.evidence)}",
-                reasons,
-            )
+            return "unclear", f"{reference} learnt nothing, so there is nothing to compare {best} with"
+        if self.structure is None or len(self.models[best].target) < MIN_IMAGES:
+            why = _why_nothing(self.models[best])
+            return "unclear", f"Can't tell whether {best} is better than {reference}: {why}"
         chance = 0.5 if found.probability is None else found.probability
         if found.outcome == "helped":
-            headline = f"{best} seems to be better than {reference}, with a probability of {likelihood(chance)}"
-        elif found.outcome == "hurt":
-            headline = f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
-        else:
-            told = undecided(chance, MIN_CERTAINTY)
-            headline = f"Can't tell whether {best} is better than {reference}: the probability is {told}"
-        return "unclear" if found.outcome == "alone" else found.outcome, headline, reasons
+            return "helped", f"{best} seems to be better than {reference}, with a probability of {likelihood(chance)}"
+        if found.outcome == "hurt":
+            return "hurt", f"{best} seems to be worse than {reference}, with a probability of {likelihood(1 - chance)}"
+        told = undecided(chance, MIN_CERTAINTY)
+        return "unclear", f"Can't tell whether {best} is better than {reference}: the probability is {told}"
 
 
-def _reasons(models: Mapping[str, Evidence], best: str, reference: str, classes: Sequence[str]) -> tuple[str, ...]:
+def _reasons(
+    compared: Comparison, models: Mapping[str, Evidence], best: str, reference: str, classes: Sequence[str]
+) -> tuple[str, ...]:
+    """Returns the reasons for what is said of the best of the other models and the reference, a sentence each."""
     before, after = models[reference], models[best]
     if len(after.target) < MIN_IMAGES:
         return ()
+    found = []
+    if compared.signs:
+        one, other = compared.signs["adapted"], compared.signs[reference]
+        found.append(
+            "Images that look alike should get the same class: agreement with the nearest neighbours beyond chance "
+            f"is {one.neighbours:.2f} for {best}, {other.neighbours:.2f} for {reference} (1 is best)"
+        )
     differ = int((before.target.argmax(dim=1) != after.target.argmax(dim=1)).sum())
-    found = [f"{best} and {reference} predict different classes for {differ} of {len(after.target)} target images"]
+    found.append(f"{best} and {reference} predict different classes for {differ} of {len(after.target)} target images")
     if lost := lost_classes(before, after):
         listed = first_of([classes[each] for each in lost])
         found.append(f"{best} hardly predicts {listed}, which {reference} does; look at images of these")
@@ -286,6 +289,7 @@ def _reasons(models: Mapping[str, Evidence], best: str, reference: str, classes:
 
 
 def _why_nothing(evidence: Evidence) -> str:
+    """Returns why no probability is known of models with these predictions."""
     few = len(evidence.target) < MIN_IMAGES
     return f"{len(evidence.target)} images are too few, {MIN_IMAGES} are needed" if few else NO_FEATURES
 
