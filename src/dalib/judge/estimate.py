@@ -1,4 +1,4 @@
-"""An estimate of an accuracy, and what tells of the shift: the temperature of the source and the domains' distance.
+"""An estimate of an accuracy, and two measures of the shift: the temperature of the source and the domains' distance.
 
 The estimates themselves are in :mod:`dalib.judge.calibrated` and :mod:`dalib.judge.recalls`: each assumes something
 about the shift that no unlabelled image can confirm. ``validation`` are (N, C) probabilities of labelled source images

@@ -269,7 +269,7 @@ class _Ranking:
 def _reasons(
     compared: Comparison, models: Mapping[str, Evidence], best: str, reference: str, classes: Sequence[str]
 ) -> tuple[str, ...]:
-    """Returns the reasons for what is said of the best of the other models and the reference, a sentence each."""
+    """Returns the reasons for the finding about the best of the other models and the reference, a sentence each."""
     before, after = models[reference], models[best]
     if len(after.target) < MIN_IMAGES:
         return ()
