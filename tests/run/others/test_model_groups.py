@@ -119,6 +119,23 @@ def test_a_model_is_at_chance_if_too_few_patients_speak_for_it(tmp_path):
     assert "not better than chance" in by_column["a"].failed
     assert "not better than chance" in by_name["a"].failed
     assert dalib.judge_models(GIVEN, classes=CLASSES, validation=validation)["a"].failed == ""
+    of_arrays = dalib.judge_models(GIVEN, classes=CLASSES, validation={"a": (said, labels, patients)})
+    assert "not better than chance" in of_arrays["a"].failed
+    of_arrays = dalib.judge_models(GIVEN, classes=CLASSES, validation={"a": (said, labels)})
+    assert of_arrays["a"].failed == ""
+
+
+def test_validation_arrays_have_groups_whatever_groups_the_target():
+    labels = np.arange(30).repeat(4) % 4
+    right = np.isin(np.arange(30), np.arange(0, 30, 3)).repeat(4) | (np.arange(120) >= 116)
+    said = sure(np.where(right, labels, (labels + 1) % 4))
+    validation = {"a": (said, labels, torch.arange(120) // 4)}
+    for groups in (None, PATIENTS, "street/(.*)"):
+        found = dalib.judge_models(GIVEN, names=NAMES, classes=CLASSES, validation=validation, groups=groups)
+        assert "not better than chance" in found["a"].failed
+    message = r"validation\['a'\]: expected groups with one value for each of 120 images; got the shape \(119,\)"
+    with pytest.raises(UserError, match=message):
+        dalib.judge_models(GIVEN, classes=CLASSES, validation={"a": (said, labels, np.arange(119))})
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,13 @@ from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.report.models_page import is_judged_page, judged_page
 from dalib.run.others.model_features import GivenFeatures
-from dalib.run.others.model_groups import find_model_groups, rows_of_groups
+from dalib.run.others.model_groups import cells_of, find_model_groups, rows_of_groups
 from dalib.run.others.model_tables import (
     ProbabilityTable,
     checked_probabilities,
     common_classes,
     common_names,
     other_folder,
-    pair_of,
     positions_of,
     read_table,
 )
@@ -45,6 +44,9 @@ if TYPE_CHECKING:
 Labelled = tuple[Any, Any]
 """Values of labelled source images, a row each, and their classes: names, or positions among the classes."""
 
+Grouped = tuple[Any, Any, Any]
+"""Likewise, and a value for each row that is equal for images that belong together."""
+
 
 def judge_models(
     models: Mapping[str, ArrayLike | Predictions | str | Path],
@@ -53,7 +55,7 @@ def judge_models(
     images: str | Path | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
-    validation: Mapping[str, Labelled | str | Path] | None = None,
+    validation: Mapping[str, Labelled | Grouped | str | Path] | None = None,
     source: Labelled | str | Path | None = None,
     reference: str | None = None,
     groups: ArrayLike | str | None = None,
@@ -77,14 +79,16 @@ def judge_models(
         names: M names of the images, in the order of the arrays; by default those of the tables.
         classes: C names; by default those of the tables, or numbers.
         validation: for the models that have them, probabilities (N, C) of labelled source images that their training
-            has not seen, with their labels; or a table with a column ``label``.
+            has not seen, with their labels, ``(probabilities, labels)``; or with their groups as well,
+            ``(probabilities, labels, groups)``; or a table with a column ``label``.
         source: labelled source images, which estimates of the accuracy need: with ``features``, features (K, D) by the
             same network with their labels, or a file of these; with ``images``, a folder with a folder for each class.
         reference: name of the model without adaptation. The best of the others is compared with it.
         groups: target images that belong together, such as those of one patient, which are then no independent
             evidence (:func:`dalib.run.others.model_groups.find_model_groups`): M values in the order of the arrays, a
             column of the tables or of the list ``images``, a regular expression with one group over the names, or
-            ``auto`` with ``images``. A column or an expression holds for ``validation`` tables, too.
+            ``auto`` with ``images``. A column or an expression holds for ``validation`` tables, too; arrays have their
+            groups in ``validation``.
 
     Raises:
         UserError: fewer than two models, other images or classes, or rows that do not sum to 1.
@@ -236,12 +240,26 @@ def _validation(name: str, given: Any, classes: Sequence[str], groups: str | Non
         found, labels = replace(table.in_order_of(None, classes, where), names=table.names), table.labels
     else:
         where = Setting(f"validation[{name!r}]")
-        probabilities, labels = pair_of(given, where, "probabilities")
+        probabilities, labels, together = _arrays_of(given, where)
         probabilities = checked_probabilities(probabilities, where)
         if probabilities.shape[1] != len(classes):
             raise UserError(where, f": expected {len(classes)} classes, got {probabilities.shape[1]}")
-        found = ProbabilityTable(probabilities)
+        if together is not None:
+            count = len(probabilities)
+            together = cells_of(together, count, where, f"groups with one value for each of {count} images")
+        found = ProbabilityTable(probabilities, groups=together)
     return found, positions_of(labels, classes, len(found.probabilities), where)
+
+
+def _arrays_of(given: Any, where: Setting) -> tuple[Any, Any, Any]:
+    """Returns probabilities, labels and groups of labelled source images; the groups are None where none are given."""
+    if isinstance(given, tuple | list) and len(given) == 3:
+        probabilities, labels, groups = given
+        return probabilities, labels, groups
+    if not isinstance(given, tuple | list) or len(given) != 2:
+        expected = "expected a pair (probabilities, labels), or (probabilities, labels, groups)"
+        raise UserError(where, f": {expected}, got {type(given).__name__}")
+    return given[0], given[1], None
 
 
 def print_judgement(judgement: ModelsJudgement) -> None:

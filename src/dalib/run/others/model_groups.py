@@ -56,28 +56,26 @@ def find_model_groups(
             models' tables or of the list of images, a regular expression with one group that is searched in the names
             of the images, or ``auto``, which compares the images; None groups nothing.
         models: tables of the target's M images in one order.
-        validation: tables of labelled source images, which a column or an expression groups as well.
+        validation: tables of labelled source images, which a column or an expression groups as well; the groups that
+            one has of its own count whatever ``given`` is.
         opened: the target's images, if they were given.
 
     Raises:
         UserError: not one for each image, a column that no table has, tables that contradict each other, or an
             expression that is none or is found in no name.
     """
+    how = "the values given" if given is None or not isinstance(given, str) else f"the column {given}"
+    own = {name: groups_of_keys(each.groups, how) for name, each in validation.items() if each.groups is not None}
     if given is None:
-        return FoundGroups(None, {})
+        return FoundGroups(None, own)
     names = next((each.names for each in models.values() if each.names is not None), None)
     count = len(next(iter(models.values())).probabilities)
     if not isinstance(given, str):
-        return FoundGroups(_of_array(given, count), {})
-    with_column = {name: each for name, each in validation.items() if each.groups is not None}
+        return FoundGroups(_of_array(given, count), own)
     if any(each.groups is not None for each in models.values()):
-        how = f"the column {given}"
-        of_target = groups_of_keys(_agreed(given, models), how)
-        return FoundGroups(
-            of_target, {name: groups_of_keys(each.groups or (), how) for name, each in with_column.items()}
-        )
+        return FoundGroups(groups_of_keys(_agreed(given, models), how), own)
     if given == AUTO:
-        return FoundGroups(_by_likeness(opened, names), {})
+        return FoundGroups(_by_likeness(opened, names), own)
     if names is None:
         raise UserError(
             Setting("groups", given),
@@ -85,28 +83,41 @@ def find_model_groups(
             Setting("names"),
             ", or what each image belongs to, in the order of the rows",
         )
-    named = {name: each for name, each in validation.items() if each.names is not None}
+    named = {name: each for name, each in validation.items() if each.names is not None and name not in own}
     domains = [
         _target(given, names, opened),
         *(ImagesToGroup(f"validation {name}", (), each.names or ()) for name, each in named.items()),
     ]
     found = find_groups(given, domains)
-    return FoundGroups(found[0], dict(zip(named, found[1:], strict=True)))
+    return FoundGroups(found[0], {**own, **dict(zip(named, found[1:], strict=True))})
 
 
 def _of_array(given: Any, count: int) -> Groups:
-    where = Setting("groups")
+    cells = cells_of(
+        given, count, Setting("groups"), f"one value for each of {count} images, a column, an expression or {AUTO}"
+    )
+    return groups_of_keys(cells, "the values given")
+
+
+def cells_of(given: Any, count: int, where: Setting, expected: str) -> tuple[Any, ...]:
+    """Returns groups that are given as an array, a value for each image.
+
+    Args:
+        given: (M,) numbers or texts.
+        count: M.
+        where: the argument that errors name.
+        expected: what that takes, in words.
+
+    Raises:
+        UserError: another shape.
+    """
     try:
         cells = np.asarray(given.detach().cpu() if isinstance(given, torch.Tensor) else given)
     except (TypeError, ValueError) as error:
         raise UserError(where, f": expected one value for each of {count} images ({error})") from None
     if cells.shape != (count,):
-        raise UserError(
-            where,
-            f": expected one value for each of {count} images, a column, an expression or {AUTO}; got the shape "
-            f"{cells.shape}",
-        )
-    return groups_of_keys(cells.tolist(), "the values given")
+        raise UserError(where, f": expected {expected}; got the shape {cells.shape}")
+    return tuple(cells.tolist())
 
 
 def _agreed(column: str, models: Mapping[str, ProbabilityTable]) -> Sequence[Any]:
