@@ -1,6 +1,7 @@
 """dalib.adapt trains as the command line does."""
 
 import datetime
+import random
 import re
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import dalib
 from cups_and_pens import QUICK, write_cups_and_pens
@@ -39,6 +41,26 @@ def test_a_run_is_what_the_command_line_trains(trained, images, tmp_path):
     assert command(["train", *where, *arguments]) == 0
     one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, out))
     assert one == other
+
+
+def test_the_draws_of_the_caller_are_as_without_the_run(images, tmp_path):
+    def draws():
+        return random.random(), np.random.random(), torch.rand(1).item()
+
+    def seed():
+        random.seed(0)
+        np.random.seed(0)
+        torch.manual_seed(0)
+
+    brief = QUICK | {"steps": 1, "baseline_steps": 1}
+    seed()
+    expected = draws()
+    seed()
+    dalib.adapt(images / "studio", images / "street", out=tmp_path / "run", **brief)
+    assert draws() == expected
+    seed()
+    dalib.adapt_each(images / "studio", {"street": images / "street"}, out=tmp_path / "runs", **brief)
+    assert draws() == expected
 
 
 def test_a_finished_run_says_so_where_it_is_resumed(trained, tmp_path, capsys):

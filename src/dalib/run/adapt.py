@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import expanded
+from dalib.core.random_states import random_states_kept
 from dalib.records.folder import RunFolder
 from dalib.records.several import SeveralFolder
 from dalib.run.opened import Run, Runs
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from dalib.run.track import Tracker
 
 
+@random_states_kept()
 def adapt(
     source: str | Path | Indexed | None = None,
     target: str | Path | Indexed | None = None,
@@ -55,7 +57,8 @@ def adapt(
 ) -> Run:
     """Trains on labelled source images and unlabelled target images as ``dalib train`` does, and returns the run.
 
-    Images that are objects are kept as files in the cache, once for all runs; ``dalib cache ls`` lists them.
+    Images that are objects are kept as files in the cache, once for all runs; ``dalib cache ls`` lists them. The global
+    random generators of Python, numpy and torch are left as they were.
 
     Args:
         source: labelled images, one of these:
@@ -110,6 +113,7 @@ def _trained(config: TrainConfig, resume: str | Path | None, options: Mapping[st
     return Run(train(config, resume=resume is not None, **options))
 
 
+@random_states_kept()
 def adapt_each(
     source: str | Path | Indexed | None = None,
     targets: Mapping[str, Any] | None = None,

@@ -47,6 +47,14 @@ def test_the_same_images_give_the_same_features(tmp_path, monkeypatch):
     assert torch.equal(first.source, second.source)
 
 
+def test_the_draws_of_the_caller_are_as_without_them():
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    neutral_representation(source(20), images(20, seed=2), CPU)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_features_that_are_kept_are_not_computed_again(monkeypatch):
     first = neutral_representation(source(20), images(20, seed=2), CPU)
     monkeypatch.setattr(neutral_features, "kept_fastest", lambda *_: pytest.fail("computed again"))

@@ -106,8 +106,7 @@ def seconds_of_a_row(pixels: Tensor, device: torch.device) -> float:
     """Measures how long one image takes, on some rows (N, C, H, W) uint8; 0 where there is no network for them."""
     if pixels.shape[1] not in (1, 3) or find_spec(WEIGHTS_PACKAGE) is None:
         return 0.0
-    with torch.random.fork_rng():  # the weights that are loaded take the place of random ones
-        network = _InstalledNetwork.of(device)
+    network = _InstalledNetwork.of(device)
     rows = pixels[: 2 * images_at_once(device)]
     into = torch.empty(len(rows), 1, network.backbone.out_features, dtype=torch.float16)
     network.extract(rows, into, 0, lambda done: None)  # warms up
@@ -127,7 +126,8 @@ class _InstalledNetwork:
 
     @classmethod
     def of(cls, device: torch.device) -> _InstalledNetwork:
-        backbone = PretrainedBackbone(SHORT_NAMES["lite0"]["backbone"], size=PIXELS)
+        with torch.random.fork_rng(devices=[]):  # the weights that are loaded take the place of random ones
+            backbone = PretrainedBackbone(SHORT_NAMES["lite0"]["backbone"], size=PIXELS)
         load_weights(backbone, locate_weights(SHORT_NAMES["lite0"]["weights"]), "position")
         weights = weights_fingerprint(backbone.state_dict())
         return cls(backbone.to(device).eval(), weights, device, FeatureStore(features_folder()))
