@@ -176,6 +176,30 @@ def test_unknown_images_are_named_so_in_rows_labels_and_frames():
     assert frame["known"].tolist() == pytest.approx([row.known for row in found])
 
 
+def of_classes(classes):
+    """One image of each class, in the order of the columns."""
+    description = replace(made().description, classes=classes)
+    return Predictions(tuple(map(str, range(len(classes)))), torch.eye(len(classes)), description)
+
+
+def test_labels_that_were_numbers_are_had_as_such_whatever_the_columns_order():
+    found = of_classes(("0", "1", "10", "2"))
+    assert found.labels == ["0", "1", "10", "2"]
+    assert found.numbers().tolist() == [0, 1, 10, 2]
+    assert found.numbers().dtype == torch.int64
+    assert of_classes(("cup", "pen")).numbers(["pen", "bag", "cup"]).tolist() == [2, 0]
+    assert found[:0].numbers().shape == (0,)
+    unknown = made(KnownRule(threshold=0.1, scale=0.1))
+    assert unknown.numbers(["cup", "pen"]).tolist() == [0, -1] * 6
+
+
+def test_a_class_without_a_number_is_refused():
+    with pytest.raises(UserError, match=r"numbers: the class 'pen' is no number; give .*numbers\(dataset\.classes\)"):
+        made().numbers()
+    with pytest.raises(UserError, match="numbers: the class 'pen' is none of those given"):
+        made().numbers(["cup", "bag"])
+
+
 def test_predictions_show_their_number_and_in_a_notebook_the_first_rows():
     found = made()
     assert repr(found) == "<Predictions: 12 images, 1 unreadable; cup 6, pen 6>"

@@ -86,12 +86,41 @@ class Predictions(Sequence[ImagePrediction]):
 
     @property
     def labels(self) -> list[str]:
-        """The label of each image."""
+        """The label of each image, a class's name; :meth:`numbers` has those that were given as whole numbers."""
         names = [self.classes[each] for each in self.probabilities.argmax(dim=1).tolist()]
         if (rule := self.description.known) is None:
             return names
         known = rule.are_known(self.probabilities).tolist()
         return [name if each else UNKNOWN for name, each in zip(names, known, strict=True)]
+
+    def numbers(self, classes: Sequence[str] | None = None) -> Tensor:
+        """Returns the labels (N,) int64 as the whole numbers that the source's labels were.
+
+        The columns of ``probabilities`` are sorted by the classes' names, where 10 stands before 2, so that their
+        positions are other numbers.
+
+        Args:
+            classes: names in the order of their numbers, such as ``dataset.classes`` of a data set of torch; without
+                these, the classes' names are the numbers themselves, as those of arrays are.
+
+        Returns:
+            The numbers; -1 for an image that seems to be of none of the classes.
+
+        Raises:
+            UserError: a class whose number is not known.
+        """
+        given = {name: number for number, name in enumerate(classes or ())}
+        numbers = {UNKNOWN: -1}
+        for name in self.classes:
+            if classes is None and name.isdecimal():
+                numbers[name] = int(name)
+            elif name in given:
+                numbers[name] = given[name]
+            else:
+                remedy = "give their names in the order of their numbers, as numbers(dataset.classes)"
+                lacking = "is no number" if classes is None else "is none of those given"
+                raise UserError(f"numbers: the class {name!r} {lacking}; {remedy}")
+        return torch.tensor([numbers[label] for label in self.labels], dtype=torch.int64)
 
     @overload
     def __getitem__(self, index: int) -> ImagePrediction: ...
