@@ -226,7 +226,7 @@ def test_a_run_of_arrays_resumes_and_opens_without_them(arrays, tmp_path, monkey
         ({"evaluate": np.zeros((3, 8, 8))}, "evaluate: images without labels"),
         (
             {"target_labels": pd.DataFrame({"path": ["a.png"], "label": ["cup"]})},
-            "^target_labels: expected the name of a file with the columns path and label, or None, got DataFrame$",
+            "^target_labels, row 1: 'a.png' is none of the 10 images of the target array-of-10-images; expected the nu",
         ),
         (
             {"groups": np.arange(200)},
@@ -240,6 +240,15 @@ def test_a_mistake_with_objects_is_named_as_the_argument(given, message, arrays,
     with pytest.raises(UserError, match=message):
         dalib.adapt(**{"source": source, "target": target, **given})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_labels_of_a_target_that_is_objects_are_learnt_from(arrays, tmp_path, capsys):
+    source, target = arrays
+    labels = ["cup", None, "pen", *[None] * 7]
+    run = dalib.adapt(source, target, out=tmp_path / "run", target_labels=labels, **QUICK)
+    assert run.summary.counts["target_labelled"] == 2
+    assert "note: target_labels: 2, fewer than 50" in capsys.readouterr().out
+    assert dalib.adapt(resume=run.path).path == run.path
 
 
 def test_several_sources_of_several_kinds_are_one(arrays, images, tmp_path):

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from dalib.core.errors import Call, Setting, UserError
+from dalib.core.places import in_short, is_given_table
 from dalib.core.seeds import derive_seed
 from dalib.core.words import UNKNOWN, meant, with_unknown
 from dalib.data.shards import are_shards
@@ -107,7 +108,7 @@ def read_target_labels(
     """
 
     def refuse(line: int, what: str) -> UserError:
-        return UserError(Setting(argument, file), f", line {line}: {what}")
+        return UserError(Setting(argument, file), f", {_line_in(file, line)}: {what}")
 
     found, known = rows_by_name(names, target), Classes(with_unknown(classes))
     given: dict[int, tuple[int, str, int | None]] = {}  # row -> the line that it was on, its label, the class
@@ -121,19 +122,20 @@ def read_target_labels(
         if (row := row_of(path, found)) is None:
             raise refuse(
                 line,
-                f"{path!r} is none of the {len(names)} images of the target {target}; "
-                f"expected a path such as {names[0]!r}, or one from the target's folder on, or an absolute one",
+                f"{path!r} is none of the {len(names)} images of the target {in_short(target)}; expected "
+                + name_such_as(names),
             )
         if label and position is None:
             unknown.append((line, label))
         line_before, label_before, position_before = given.get(row, (line, label, position))
         if position_before != position:
-            raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
+            raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on {_line_in(file, line_before)}")
         given[row] = line, label, position
         if designed:
             stratum_of[row] = _stratum(fields, line, refuse, population, len(names))
     if unknown:
-        raise _unknown_classes(unknown, Setting(argument, file), classes)
+        lines = [(_line_in(file, line), label) for line, label in unknown]
+        raise _unknown_classes(lines, Setting(argument, file), classes)
     labelled = {row: position for row, (_, _, position) in given.items() if position is not None}
     if not labelled:
         raise UserError(
@@ -164,13 +166,18 @@ def _stratum(
     return stratum
 
 
-def _unknown_classes(unknown: Sequence[tuple[int, str]], where: Setting, classes: Sequence[str]) -> UserError:
+def _line_in(file: str | Path, line: int) -> str:
+    """Returns the line of a list in words; of a table that was given as an object, which has no header, the row."""
+    return f"row {line - 1}" if is_given_table(file) else f"line {line}"
+
+
+def _unknown_classes(unknown: Sequence[tuple[str, str]], where: Setting, classes: Sequence[str]) -> UserError:
     """Returns the error about labels, by line, that are no class."""
     nearest = {
         label: meant(label, with_unknown(classes)).removeprefix("; ") for _, label in unknown[:MAX_LISTED_MISTAKES]
     }
     mistakes = "; ".join(
-        f"line {line}: {label!r}{f' ({nearest[label]})' if nearest[label] else ''}"
+        f"{line}: {label!r}{f' ({nearest[label]})' if nearest[label] else ''}"
         for line, label in unknown[:MAX_LISTED_MISTAKES]
     )
     more = f" and {len(unknown) - MAX_LISTED_MISTAKES} more" if len(unknown) > MAX_LISTED_MISTAKES else ""
@@ -209,7 +216,7 @@ def _label_and_class(
 
 def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
     r"""Maps the names that a list may use to rows: as it is, as a text file spells it, relative to the target or to the
-    working folder, or absolute.
+    working folder, or absolute. Images that were given as objects have their numbers, too.
 
     Each of them also as :func:`dalib.data.spelling.key_of` has it, where that means one row alone.
 
@@ -231,11 +238,27 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
         found.setdefault(os.path.abspath(name), row)  # noqa: PTH100 - of text
         if not (here := os.path.relpath(name)).startswith(os.pardir):
             found.setdefault(here, row)
+    for row, name in enumerate(names):
+        if (number := in_short(name)) != name:  # of an image that was given as an object, whose file nobody has seen
+            found.setdefault(number, row)
+            if number.isdecimal():
+                found.setdefault(str(int(number)), row)
     by_key: dict[str, int | None] = {}
     for name, row in found.items():
         if (key := key_of(name)) != name:
             by_key[key] = row if by_key.get(key, row) == row else None  # two files may differ in their spelling alone
     return {**{key: row for key, row in by_key.items() if row is not None}, **found}
+
+
+def name_such_as(names: Sequence[str]) -> str:
+    """Returns which names a list may have, for an error: of images that were given as objects their numbers.
+
+    >>> name_such_as(["/cache/given/0123456789abcdef0123456789abcdef/07.png"])
+    "the number of an image, such as '07'"
+    """
+    if (number := in_short(names[0])) != names[0]:
+        return f"the number of an image, such as {number!r}"
+    return f"a path such as {names[0]!r}, or one from the target's folder on, or an absolute one"
 
 
 def is_query(data: str) -> bool:

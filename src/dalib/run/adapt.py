@@ -79,10 +79,11 @@ def adapt(
         on_evidence: called at each evaluation with the training's name, its step, and its model's predictions.
         settings: fields of :class:`dalib.run.settings.config.TrainConfig`, such as ``out="runs/first"``,
             ``preset="digits"`` or ``steps=500``. Groups are dictionaries: ``optimizer={"lr": 1e-4}``. ``evaluate``
-            takes labelled images of any kind. ``hints`` takes a file, probabilities (N, C) in the target's order, a
-            data frame, or a dictionary of images and classes (:func:`dalib.run.others.hints.hints_file`). ``kit`` names
-            a file of ``dalib export --format kit``, or the folder of a model alone, in place of ``source``. A backbone
-            of timm's without a preset takes the preset photo-features, as photographs without a backbone do.
+            takes labelled images of any kind. ``hints`` and ``target_labels`` take a file, a dictionary of images and
+            classes, a data frame, or values in the target's order (:func:`dalib.run.others.hints.hints_file`,
+            :func:`dalib.run.others.given_labels.labels_file`). ``kit`` names a file of ``dalib export --format kit``,
+            or the folder of a model alone, in place of ``source``. A backbone of timm's without a preset takes the
+            preset photo-features, as photographs without a backbone do.
 
     Returns:
         The finished run.
@@ -219,13 +220,17 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
             )
     flat: dict[str, Any] = {}
     for name, value in settings.items():
-        group = isinstance(value, dict) and name not in ("hints", "evaluate")
+        group = isinstance(value, dict) and name not in ("hints", "evaluate", "target_labels")
         flat |= {f"{name}.{part}": each for part, each in value.items()} if group else {name: value}
     evaluated = flat.pop("evaluate", None)
     if flat.get("hints") is not None:
         from dalib.run.others.hints import hints_file
 
         flat["hints"] = hints_file(flat["hints"])
+    if flat.get("target_labels") is not None:
+        from dalib.run.others.given_labels import labels_file
+
+        flat["target_labels"] = labels_file(flat["target_labels"], target)
     if kit is not None:
         flat = {**settings_of(str(source), flat), **flat, "kit": source}
     if isinstance(flat.get("init"), str | os.PathLike) and flat.get("backbone") is None:

@@ -1,5 +1,6 @@
-"""Predictions of others for the same images: ``hints`` for a training, and models that were not trained here.
+"""Predictions and labels of others for the target's images, and models that were not trained here.
 
-``judge_models`` judges such models by ``model_tables``, by ``table_objects`` and by ``model_features``, and
+A training takes ``hints``, and labels of some images, which ``given_labels`` keeps where they come from Python.
+``judge_models`` judges models by ``model_tables``, by ``table_objects`` and by ``model_features``, and
 ``model_groups`` groups images that belong together.
 """

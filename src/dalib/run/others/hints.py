@@ -17,10 +17,10 @@ from dalib.adaptation.methods import method_class, one_of_the_methods
 from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import expanded, write_bytes
-from dalib.core.places import TABLES, in_short, is_given, is_given_table
+from dalib.core.places import TABLES, in_short, is_given_table
 from dalib.core.words import meant, some_quoted
 from dalib.data.cache import default_cache_folder, writable_cache_folder
-from dalib.data.labels import row_of, rows_by_name
+from dalib.data.labels import name_such_as, row_of, rows_by_name
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import Evidence
@@ -103,17 +103,14 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
             )
         return list(range(count))
     known = rows_by_name(names, target)
-    such_as = f"a path such as {names[0]!r}, or one from the target's folder on, or an absolute one"
-    if is_given(target):  # the user has not seen the names of the files in the cache
-        known = {**_by_number(names), **known}
-        such_as = f"the number of an image, such as {Path(names[0]).stem!r}"
     found = [row_of(name, known) for name in own]
     if strange := [name for name, row in zip(own, found, strict=True) if row is None]:
         listed = some_quoted([in_short(name) for name in strange], 3)
         more = "" if len(strange) == 1 else f" ({len(strange)} rows)"
         raise UserError(
             where,
-            f": {listed}{more}: none of the {len(names)} images of the target {in_short(target)}; expected {such_as}",
+            f": {listed}{more}: none of the {len(names)} images of the target {in_short(target)}; expected "
+            + name_such_as(names),
         )
     rows = [row for row in found if row is not None]
     if len(set(rows)) < len(rows):
@@ -121,21 +118,6 @@ def _rows_of(own: Sequence[str] | None, count: int, names: Sequence[str], target
         twice = next(name for name, row in zip(reversed(own), reversed(rows), strict=True) if counts[row] > 1)
         raise UserError(where, f": the image {in_short(twice)!r} has more than one row; leave one")
     return rows
-
-
-def _by_number(names: Sequence[str]) -> dict[str, int]:
-    """Maps names of images that were given as objects to rows: the number of an image with and without zeros before it.
-
-    >>> _by_number(["/cache/given/0/00.png", "/cache/given/0/01.png"])
-    {'00': 0, '0': 0, '01': 1, '1': 1}
-    """
-    found: dict[str, int] = {}
-    for row, name in enumerate(names):
-        stem = Path(name).stem
-        found[stem] = row
-        if stem.isdecimal():
-            found.setdefault(str(int(stem)), row)
-    return found
 
 
 def _columns_of(own: Sequence[str] | None, count: int, classes: Sequence[str], where: Setting) -> list[int]:
@@ -167,12 +149,12 @@ def hints_file(hints: Any) -> str:
     if isinstance(hints, str | Path):
         return expanded(hints)
     if isinstance(hints, Mapping):
-        return _kept(_csv_text(["path", "label"], list(hints.items())), ".csv")
+        return kept_table(csv_table("hints", ["path", "label"], list(hints.items())), ".csv")
     if hasattr(hints, "columns") and hasattr(hints, "to_numpy"):
         columns, rows = [str(each) for each in hints.columns], np.asarray(hints.to_numpy(), dtype=object).tolist()
         if hasattr(hints, "index") and not any(each.strip().lower() in NAME_COLUMNS for each in columns):
             columns, rows = ["path", *columns], [[name, *row] for name, row in zip(hints.index, rows, strict=True)]
-        return _kept(_csv_text(columns, rows), ".csv")
+        return kept_table(csv_table("hints", columns, rows), ".csv")
     try:
         values = np.asarray(hints.detach().cpu() if isinstance(hints, torch.Tensor) else hints, dtype=np.float64)
     except (TypeError, ValueError):
@@ -185,17 +167,17 @@ def hints_file(hints: Any) -> str:
     content = io.BytesIO()
     np.savez(content, probabilities=values)
     shape = f"{values.shape}".encode()  # equal bytes in another shape are another table
-    return _kept(content.getvalue(), ".npz", hashlib.blake2b(shape + values.tobytes(), digest_size=16).hexdigest())
+    return kept_table(content.getvalue(), ".npz", hashlib.blake2b(shape + values.tobytes(), digest_size=16).hexdigest())
 
 
-def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
+def csv_table(argument: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     """Returns a table as the content of a CSV file.
 
     Raises:
         UserError: no row in it.
     """
     if not rows:
-        raise UserError(Setting("hints"), ": expected at least one image, got none")
+        raise UserError(Setting(argument), ": expected at least one image, got none")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -203,7 +185,7 @@ def _csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _kept(content: bytes, ending: str, digest: str | None = None) -> str:
+def kept_table(content: bytes, ending: str, digest: str | None = None) -> str:
     """Writes a table into the cache under the digest of its content, unless it is there, and returns its path."""
     folder = writable_cache_folder(default_cache_folder(), say) / TABLES
     file = folder / f"{digest or hashlib.blake2b(content, digest_size=16).hexdigest()}{ending}"
