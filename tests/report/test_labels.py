@@ -14,7 +14,7 @@ from browser import Browser, find_browser
 from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import PythonSpelling, spelled
 from dalib.core.files import quoted
-from dalib.report.labels import SIDE, SMALL, picture_in, write_labelling_page
+from dalib.report.labels import SIDE, SMALL, in_folder, picture_in, write_labelling_page
 
 COLUMNS = ["path", "label", "stratum"]
 
@@ -53,6 +53,38 @@ def test_what_takes_the_labels_is_spelled_for_its_reader(tmp_path):
         with spelled(spelling):
             _, out = page(tmp_path, [["a.png", "", "0"]], lambda n: Image.new("L", (8, 8)))
         assert f"<code>{expected}</code>" in unescape(out.read_text())
+
+
+def test_images_are_named_by_what_is_below_the_folder_that_they_share(tmp_path):
+    rows = [[f"/data/street/{name}", "", "0"] for name in ("a/1.png", "b/1.png")]
+    _, out = page(tmp_path, rows, lambda n: Image.new("L", (8, 8)))
+    text = unescape(out.read_text())
+    assert "each image of <code>/data/street/</code>" in text
+    assert re.findall("<figcaption.*</figcaption>", text) == [
+        f'<figcaption title="/data/street/{name}"><bdi>{name}</bdi></figcaption>' for name in ("a/1.png", "b/1.png")
+    ]
+    assert '["/data/street/a/1.png", "", "0"]' in text, "the list keeps its paths"
+    assert in_folder([r"C:\in\a.png", r"C:\in\b.png"]) == ("C:\\in\\", ["a.png", "b.png"])
+    given = "/cache/given/0123456789abcdef0123456789abcdef"
+    assert in_folder([f"{given}/07.png", f"{given}/11.png"]) == ("", ["07", "11"])
+
+
+@pytest.mark.slow
+def test_a_click_selects_the_command_and_nothing_is_wider_than_a_phone(tmp_path):
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium here; CHROMIUM names one")
+    folder = tmp_path / ("a_long_name" * 8)
+    folder.mkdir()
+    rows = [[f"{folder}/{'1' * 90}.png", "", "0"]] * 2
+    _, out = page(folder, rows, lambda n: Image.new("L", (8, 8)))
+    browser = Browser(path, tmp_path / "profile")
+    try:
+        browser.open(out.as_uri(), 390)
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
+        assert browser.evaluate("getComputedStyle(document.querySelector('.command')).userSelect") == "all"
+    finally:
+        browser.close()
 
 
 def test_names_are_escaped(tmp_path):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 import uuid
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from dalib.core.errors import Call, Setting
 from dalib.core.files import quoted, write_text
+from dalib.core.places import in_short
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.decoding import pillow_warnings_as_errors, read_picture
 from dalib.report.page import environment, part
@@ -55,11 +58,13 @@ def write_labelling_page(
         How many images are shown; the page is not written for none.
     """
     shown = []
+    folder, names = in_folder([row[0] for row in rows])
     for number, row in enumerate(rows):
         image = picture_of(number)
         shown.append(
             {
-                "path": _text(row[0]),
+                "path": _text(in_short(row[0])),
+                "name": _text(names[number]),
                 "picture": None if image is None else _data(image),
                 "small": image is not None and max(image.size) <= SMALL,
             }
@@ -75,6 +80,7 @@ def write_labelling_page(
             classes=list(classes),
             names=[_text(name) for name in (*classes, *([unknown] if unknown else []))],
             unknown=unknown,
+            folder=_text(folder),
             list=_text(quoted(csv_file)),
             command=_text(str(_told(run, csv_file))),
             file=_text(csv_file.name),
@@ -83,6 +89,20 @@ def write_labelling_page(
         )
         write_text(out, content)
     return pictures
+
+
+def in_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
+    """Returns the folder that images lie in, as their paths have it, and their names in it.
+
+    Images that were given as objects lie in none that anybody has seen.
+
+    >>> in_folder(["/data/street/a/1.png", "/data/street/b/1.png"]), in_folder(["1.png"])
+    (('/data/street/', ['a/1.png', 'b/1.png']), ('', ['1.png']))
+    """
+    parts = [re.split(r"(?<=[/\\])", in_short(path)) for path in paths]
+    in_all = takewhile(lambda same: len(set(same)) == 1, zip(*(each[:-1] for each in parts), strict=False))
+    shared = [folder for folder, *_ in in_all]
+    return "".join(shared), ["".join(each[len(shared) :]) for each in parts]
 
 
 def _told(run: Path, labels: Path) -> Call:
