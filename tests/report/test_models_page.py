@@ -1,12 +1,14 @@
 """The page of `dalib judge`."""
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
 from PIL import Image
 
 import dalib
+from browser import Browser, find_browser
 from dalib.report.models_page import judged_page
 from models_elsewhere import write_tables
 
@@ -22,6 +24,32 @@ def test_names_of_files_are_escaped_in_the_page(tables):
     assert "<script>" not in text
     assert "&lt;script&gt;" in text
     assert "<b>judged" not in text
+
+
+def test_in_a_narrow_window_each_number_has_the_name_of_its_column(tables):
+    judgement = dalib.judge_models({"a": tables / "before.csv", "b": tables / "after.csv"})
+    table = re.search("<table.*?</table>", judged_page(judgement, "judged"), re.DOTALL)[0]
+    columns = re.findall('<th scope="col"[^>]*>(.*?)</th>', table)
+    assert re.findall('data-name="(.*?)"', table) == columns[1:] * 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [320, 390])
+def test_the_table_of_models_fits_on_a_phone(tables, tmp_path, width):
+    path = find_browser()
+    if path is None:
+        pytest.skip("no Chromium here; CHROMIUM names one")
+    models = {"source-only": tables / "before.csv", "after_" * 8: tables / "after.csv"}
+    judgement = dalib.judge_models(models, features=tables / "features.npz", reference="source-only")
+    page = tmp_path / "judged.html"
+    page.write_text(judged_page(judgement, "judged"), encoding="utf-8")
+    browser = Browser(path, tmp_path / "profile")
+    try:
+        browser.open(page.as_uri(), width)
+        assert browser.evaluate("document.documentElement.scrollWidth") == width
+        assert browser.evaluate("(each => each.scrollWidth - each.clientWidth)(document.querySelector('.scroll'))") == 0
+    finally:
+        browser.close()
 
 
 def jpeg(side: int) -> bytes:
