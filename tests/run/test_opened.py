@@ -3,6 +3,7 @@
 import errno
 import html
 import os
+import re
 import shutil
 import tempfile
 from functools import partial
@@ -141,12 +142,27 @@ def full_disk(monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", refuse)
 
 
-def test_on_a_full_disk_predictions_are_in_the_error_that_names_the_place(trained, images, tmp_path, full_disk):
-    with pytest.raises(
-        UserError, match=r"street\.csv: No space .*; make room.* The predictions are not lost"
-    ) as caught:
-        trained.predict(images / "street", out=tmp_path / "street.csv")
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_on_a_full_disk_predictions_are_in_the_error_that_names_the_place(ending, trained, images, tmp_path, full_disk):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / f"street{ending}"
+    said = f"^{re.escape(str(out))}: No space .*; make room.* The predictions are not lost"
+    with pytest.raises(UserError, match=said) as caught:
+        trained.predict(images / "street", out=out)
     assert len(caught.value.result) == 10
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", [".npz", ".parquet", ""])
+def test_on_a_full_disk_features_are_in_the_error_that_names_the_place(ending, trained, images, tmp_path, full_disk):
+    if ending == ".parquet":
+        pytest.importorskip("pyarrow")
+    out = tmp_path / f"street{ending}"
+    with pytest.raises(UserError, match=f"^{re.escape(str(out))}: No space .* The features are not lost") as caught:
+        trained.features(images / "street", out=out)
+    assert len(caught.value.result) == 10
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -264,6 +264,23 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
 
 
+@contextlib.contextmanager
+def refused_as(path: Path) -> Iterator[None]:
+    """Makes errors of the system name ``path``, which was asked for, and not the files that it is made of.
+
+    >>> with refused_as(Path("street.parquet")):
+    ...     raise OSError(28, "Error writing bytes to file", "street.parquet.csv.tmp")
+    Traceback (most recent call last):
+    OSError: [Errno 28] No space left on device: 'street.parquet'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
 def write_text(path: Path, content: str) -> None:
     """Writes a text file as :func:`write_bytes` does."""
     # file names need not be text: bytes that are not UTF-8 come as lone surrogates, and are written as escapes

@@ -9,7 +9,7 @@ from dalib.core.errors import UserError
 from dalib.core.files import csv_text
 from dalib.run.finished import parquet as writing
 from dalib.run.finished.load import COLUMNS
-from dalib.run.finished.parquet import columns_of_parquet, require_pyarrow, write_parquet
+from dalib.run.finished.parquet import as_parquet, columns_of_parquet, require_pyarrow, write_parquet
 
 ROWS = [[f'{number}, "x"\n.png', "a", f"0.{number:04d}", "b", "0.2500"] for number in range(20)]
 
@@ -44,6 +44,21 @@ def test_full_groups_of_rows_leave_no_empty_one(count, tmp_path, monkeypatch):
     _, out = written(tmp_path, rows=ROWS[:count])
     assert parquet.ParquetFile(out).num_row_groups == count // 7
     assert parquet.read_table(out).num_rows == count
+
+
+def test_what_the_system_refuses_names_the_file_that_was_asked_for(tmp_path, monkeypatch):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    lines, out = tmp_path / "p.parquet.part", tmp_path / "p.parquet"
+    lines.write_text(csv_text([list(COLUMNS), *ROWS]), encoding="utf-8", newline="")
+
+    def full(*_):
+        raise OSError(28, "Error writing bytes to file")
+
+    monkeypatch.setattr(parquet.ParquetWriter, "write_table", full)
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        as_parquet(lines, out, COLUMNS)
+    assert caught.value.filename == str(out)
+    assert [each.name for each in tmp_path.iterdir()] == ["p.parquet.part"], "its lines are left for the next try"
 
 
 def test_the_columns_are_those_that_were_written_and_none_of_another_file(tmp_path):

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import irreplaceable, put_in_place
+from dalib.core.files import irreplaceable, put_in_place, refused_as
 from dalib.run.finished.parquet import columns_of_parquet, require_pyarrow
 from dalib.run.finished.table_of_images import checked_place, in_its_folder
 
@@ -74,15 +74,16 @@ class FeatureFormat:
         kind = out.suffix.lower()
         temporary = out.with_name(f"{out.name}.part.tmp")
         write = {".npz": self._write_npz, ".parquet": self._write_parquet}.get(kind, self._write_folder)
-        try:
-            write(rows, temporary)
-            if out.is_dir():  # no system replaces a folder at once
-                _require_replaceable(out, str(out))  # since it was checked, somebody may have put something there
-                shutil.rmtree(out)
-            put_in_place(temporary, out)
-        except BaseException:
-            _remove(temporary)
-            raise
+        with refused_as(out):
+            try:
+                write(rows, temporary)
+                if out.is_dir():  # no system replaces a folder at once
+                    _require_replaceable(out, str(out))  # since it was checked, somebody may have put something there
+                    shutil.rmtree(out)
+                put_in_place(temporary, out)
+            except BaseException:
+                _remove(temporary)
+                raise
         rows.unlink(missing_ok=True)
 
     def _write_npz(self, rows: Path, out: Path) -> None:
@@ -190,7 +191,8 @@ def write_features(path: Path, names: Sequence[str], features: Tensor) -> None:
     """
     form, rows = FeatureFormat(features.shape[1]), path.with_name(f"{path.name}.rows.tmp")
     try:
-        rows.write_bytes(form.rows(names, features))
+        with refused_as(path):
+            rows.write_bytes(form.rows(names, features))
         form.put(rows, path)
     finally:
         rows.unlink(missing_ok=True)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import put_in_place
+from dalib.core.files import put_in_place, refused_as
 from dalib.run.finished.load import is_number
 
 if TYPE_CHECKING:
@@ -17,10 +18,20 @@ _ROW_GROUP = 65_536  # rows of a Parquet file that are in memory together
 
 
 def as_parquet(lines: Path, out: Path, columns: Sequence[str]) -> None:
-    """Puts a CSV file in the place of ``out`` as Parquet, whole or not at all, and removes it."""
+    """Puts a CSV file in the place of ``out`` as Parquet, whole or not at all, and removes it.
+
+    Raises:
+        OSError: the system refuses it; the error names ``out``, and the CSV file is left.
+    """
     temporary = out.with_name(f"{out.name}.part.tmp")
-    write_parquet(lines, temporary, columns)
-    put_in_place(temporary, out)
+    with refused_as(out):
+        try:
+            write_parquet(lines, temporary, columns)
+            put_in_place(temporary, out)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+            raise
     lines.unlink(missing_ok=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import csv_text, required_path, write_text
+from dalib.core.files import csv_text, refused_as, required_path, write_text
 from dalib.records.folder import RunFolder
 from dalib.run.finished.load import BATCH, COLUMNS, MANY, cells_of, chosen_model, columns_of, identity_of, open_model
 from dalib.run.finished.parquet import as_parquet, columns_of_parquet, require_pyarrow
@@ -126,12 +126,22 @@ def write_table(path: Path, names: Sequence[str], probabilities: Tensor, descrip
         names: of the N images.
         probabilities: (N, C).
         description: of the model that they are of.
+
+    Raises:
+        OSError: the system refuses it; the error names ``path``, and nothing is left beside it.
     """
     columns = columns_of(description)
-    lines = path if path.suffix.lower() != ".parquet" else path.with_name(f"{path.name}.csv.tmp")
-    write_text(lines, csv_text([columns, *cells_of(names, probabilities, description)]))
-    if lines != path:
+    content = csv_text([columns, *cells_of(names, probabilities, description)])
+    if path.suffix.lower() != ".parquet":
+        write_text(path, content)
+        return
+    lines = path.with_name(f"{path.name}.csv.tmp")
+    try:
+        with refused_as(path):
+            write_text(lines, content)
         as_parquet(lines, path, columns)
+    finally:
+        lines.unlink(missing_ok=True)
 
 
 def _lines(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> bytes:
