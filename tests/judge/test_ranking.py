@@ -164,6 +164,7 @@ def test_estimates_need_labels_and_source_features(world):
     assert estimate.low <= estimate.value <= estimate.high
     assert estimate.value > 0.8
     assert found["few"].estimate is None
-    assert "there are 8" in found["few"].no_estimate
-    assert "labelled source images" in found["without"].no_estimate
-    assert "features" in judge_predictions(models, CLASSES)["with"].no_estimate
+    assert found["few"].no_estimate == "that takes 20 labelled source images, and there are 8"
+    assert found["without"].no_estimate == "that takes the model's probabilities for labelled source images"
+    featureless = judge_predictions(models, CLASSES)["with"].no_estimate
+    assert featureless == "that takes features of the target and of labelled source images"

@@ -159,9 +159,9 @@ def _estimate(
     if not len(evidence.labels):
         return None, "that takes the model's probabilities for labelled source images"
     if len(evidence.labels) < FEWEST_LABELLED:
-        return None, f"it needs {FEWEST_LABELLED} labelled source images, there are {len(evidence.labels)}"
+        return None, f"that takes {FEWEST_LABELLED} labelled source images, and there are {len(evidence.labels)}"
     if structure is None or heads is None or not len(heads):
-        return None, "it needs features of the target and of labelled source images"
+        return None, "that takes features of the target and of labelled source images"
     agreements = agreements_of(evidence.validation, evidence.labels, evidence.target, heads, structure)
     return calibrated_estimate(agreements, calibration_for("source-only" if reference else "adapted", agreements)), ""
 
