@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import dalib
 from brief_pace import measure_briefly
+from cups_and_pens import QUICK, write_cups_and_pens
 from dalib.data import sources
 from dalib.data.digits import handwritten_digits, render_digits
 from dalib.report import sheets
@@ -60,6 +62,21 @@ def few_digits(cheap_runs):
             length, "SHORT", 100
         )  # steps of a run whose length is not measured: it takes as long as the run
         yield
+
+
+@pytest.fixture(scope="module")
+def cups_and_pens(tmp_path_factory):
+    """The folder of small images of cups and pens: studio, street and labelled."""
+    root = tmp_path_factory.mktemp("images")
+    write_cups_and_pens(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def cups_run(cups_and_pens, tmp_path_factory):
+    """A run of a second on cups and pens, one for each module, because tests measure and select its models."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    return dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", out=out, **QUICK)
 
 
 @pytest.fixture

@@ -14,36 +14,23 @@ import pytest
 import torch
 
 import dalib
-from cups_and_pens import QUICK, write_cups_and_pens
+from cups_and_pens import QUICK
 from dalib.commands.main import run as command
 from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    write_cups_and_pens(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def trained(images, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "first"
-    return dalib.adapt(images / "studio", images / "street", out=out, **QUICK)
-
-
-def test_a_run_is_what_the_command_line_trains(trained, images, tmp_path):
+def test_a_run_is_what_the_command_line_trains(cups_run, cups_and_pens, tmp_path):
     out = tmp_path / "command"
     arguments = ["--data.size", "16", "--steps", "4", "--batch", "4"]
     arguments += ["--every.log", "2", "--every.evaluate", "2", "--every.checkpoint", "2"]
-    where = ["--source", str(images / "studio"), "--target", str(images / "street"), "--out", str(out)]
+    where = ["--source", str(cups_and_pens / "studio"), "--target", str(cups_and_pens / "street"), "--out", str(out)]
     assert command(["train", *where, *arguments]) == 0
-    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, out))
+    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (cups_run.path, out))
     assert one == other
 
 
-def test_the_draws_of_the_caller_are_as_without_the_run(images, tmp_path):
+def test_the_draws_of_the_caller_are_as_without_the_run(cups_and_pens, tmp_path):
     def draws():
         return random.random(), np.random.random(), torch.rand(1).item()
 
@@ -56,43 +43,45 @@ def test_the_draws_of_the_caller_are_as_without_the_run(images, tmp_path):
     seed()
     expected = draws()
     seed()
-    dalib.adapt(images / "studio", images / "street", out=tmp_path / "run", **brief)
+    dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", out=tmp_path / "run", **brief)
     assert draws() == expected
     seed()
-    dalib.adapt_each(images / "studio", {"street": images / "street"}, out=tmp_path / "runs", **brief)
+    dalib.adapt_each(cups_and_pens / "studio", {"street": cups_and_pens / "street"}, out=tmp_path / "runs", **brief)
     assert draws() == expected
 
 
-def test_a_finished_run_says_so_where_it_is_resumed(trained, tmp_path, capsys):
+def test_a_finished_run_says_so_where_it_is_resumed(cups_run, tmp_path, capsys):
     finished = tmp_path / "finished"
-    shutil.copytree(trained.path, finished)
-    assert dalib.adapt(resume=finished).selected == trained.selected
+    shutil.copytree(cups_run.path, finished)
+    assert dalib.adapt(resume=finished).selected == cups_run.selected
     assert f"{finished} has finished already" in capsys.readouterr().out
 
 
-def test_a_run_may_be_given_where_its_folder_may(trained, images, tmp_path):
-    assert dalib.open_run(trained).path == dalib.adapt(resume=trained).path == trained.path
-    assert dalib.load(trained).classes == trained.predictor().classes
+def test_a_run_may_be_given_where_its_folder_may(cups_run, cups_and_pens, tmp_path):
+    assert dalib.open_run(cups_run).path == dalib.adapt(resume=cups_run).path == cups_run.path
+    assert dalib.load(cups_run).classes == cups_run.predictor().classes
     more = QUICK | {"steps": 1, "baseline_steps": 1}
-    started = dalib.adapt(images / "studio", images / "street", out=tmp_path / "more", init=trained, **more)
-    assert started.summary.settings["init"] == str(trained.path)
+    started = dalib.adapt(
+        cups_and_pens / "studio", cups_and_pens / "street", out=tmp_path / "more", init=cups_run, **more
+    )
+    assert started.summary.settings["init"] == str(cups_run.path)
     with pytest.raises(UserError, match=r"^init=3: expected a string or None$"):
-        dalib.adapt(images / "studio", images / "street", init=3)
+        dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", init=3)
 
 
-def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(trained, tmp_path):
+def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(cups_run, tmp_path):
     stopped = tmp_path / "stopped"
-    shutil.copytree(trained.path, stopped)
+    shutil.copytree(cups_run.path, stopped)
     for folder in (stopped, stopped / "source-only"):
         shutil.rmtree(folder / "model")
     resumed = dalib.adapt(resume=stopped)
     assert resumed.path == stopped
-    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, stopped))
+    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (cups_run.path, stopped))
     assert one == other
 
 
-def test_a_run_whose_images_have_changed_is_resumed_if_that_is_allowed(images, tmp_path):
-    shutil.copytree(images, tmp_path / "images")
+def test_a_run_whose_images_have_changed_is_resumed_if_that_is_allowed(cups_and_pens, tmp_path):
+    shutil.copytree(cups_and_pens, tmp_path / "images")
     target = tmp_path / "images" / "street"
     run = dalib.adapt(tmp_path / "images" / "studio", target, out=tmp_path / "run", **QUICK)
     shutil.rmtree(run.path / "model")
@@ -102,14 +91,14 @@ def test_a_run_whose_images_have_changed_is_resumed_if_that_is_allowed(images, t
     assert dalib.adapt(resume=run.path, allow_changes=True).report.is_file()
 
 
-def test_a_run_that_is_resumed_elsewhere_names_the_folder_it_was_started_in(images, tmp_path, monkeypatch):
-    monkeypatch.chdir(images)
+def test_a_run_that_is_resumed_elsewhere_names_the_folder_it_was_started_in(cups_and_pens, tmp_path, monkeypatch):
+    monkeypatch.chdir(cups_and_pens)
     run = dalib.adapt("studio", "street", out=tmp_path / "run", **QUICK)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=r"source='studio': no such folder in .*give the command in that one") as caught:
         dalib.adapt(resume=run.path)
     assert "absolute" not in str(caught.value), "no other place can be given"
-    monkeypatch.chdir(images)
+    monkeypatch.chdir(cups_and_pens)
     assert dalib.adapt(resume=run.path).report.is_file()
 
 
@@ -251,9 +240,11 @@ def test_labels_of_a_target_that_is_objects_are_learnt_from(arrays, tmp_path, ca
     assert dalib.adapt(resume=run.path).path == run.path
 
 
-def test_several_sources_of_several_kinds_are_one(arrays, images, tmp_path):
+def test_several_sources_of_several_kinds_are_one(arrays, cups_and_pens, tmp_path):
     (pixels, labels), target = arrays
-    run = dalib.adapt([images / "studio", (pixels[::2], labels[::2])], list(target), out=tmp_path / "run", **QUICK)
+    run = dalib.adapt(
+        [cups_and_pens / "studio", (pixels[::2], labels[::2])], list(target), out=tmp_path / "run", **QUICK
+    )
     assert run.summary.counts["source"] + run.summary.counts["source_validation"] == 36
     assert run.summary.classes == ("cup", "pen")
 
@@ -288,10 +279,10 @@ class Interrupting:
 
 
 @pytest.mark.parametrize("at", [("source-only", 2), ("adapted", 2), ("adapted", 4)])
-def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
+def test_ctrl_c_leaves_a_run_that_goes_on(cups_run, cups_and_pens, tmp_path, at):
     out = tmp_path / "run"
     with pytest.raises(dalib.RunStoppedError, match=r"to resume: dalib\.adapt\(resume='.*run'\)"):
-        dalib.adapt(images / "studio", images / "street", out=out, trackers=[Interrupting(*at)], **QUICK)
+        dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", out=out, trackers=[Interrupting(*at)], **QUICK)
     assert "training has not finished; if it was stopped, dalib.adapt(resume=" in repr(dalib.open_run(out))
     rest, seen = Interrupting("", 0), []
     resumed = dalib.adapt(
@@ -299,29 +290,29 @@ def test_ctrl_c_leaves_a_run_that_goes_on(trained, images, tmp_path, at):
     )
     assert seen[-1] == ("adapted", 4)
     assert rest.steps[-1] == ("adapted", 4)
-    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (trained.path, resumed.path))
+    one, other = ((each / "model" / "model.safetensors").read_bytes() for each in (cups_run.path, resumed.path))
     assert one == other
 
 
-def test_a_run_that_was_stopped_names_the_model_that_predicts_until_it_is_resumed(images, tmp_path, capsys):
+def test_a_run_that_was_stopped_names_the_model_that_predicts_until_it_is_resumed(cups_and_pens, tmp_path, capsys):
     out = tmp_path / "run"
     with pytest.raises(dalib.RunStoppedError):
         dalib.adapt(
-            images / "studio",
-            images / "street",
+            cups_and_pens / "studio",
+            cups_and_pens / "street",
             out=out,
             trackers=[Interrupting("adapted", 2)],
             keep="adapted",
             **QUICK,
         )
     stopped = dalib.open_run(out)
-    before = stopped.predict(images / "street")
+    before = stopped.predict(cups_and_pens / "street")
     said = "this is the aligned model (training has not finished: there is no adapted model)"
     assert said in " ".join(capsys.readouterr().out.split())
     resumed = dalib.adapt(resume=out)
-    assert before.probabilities.equal(resumed.predict(images / "street", model="aligned").probabilities)
-    adapted = resumed.predict(images / "street").probabilities
-    assert stopped.predict(images / "street").probabilities.equal(adapted)
+    assert before.probabilities.equal(resumed.predict(cups_and_pens / "street", model="aligned").probabilities)
+    adapted = resumed.predict(cups_and_pens / "street").probabilities
+    assert stopped.predict(cups_and_pens / "street").probabilities.equal(adapted)
     assert not before.probabilities.equal(adapted)
 
 
@@ -333,7 +324,7 @@ def test_groups_of_a_configuration_may_be_dictionaries():
         dalib.TrainConfig(data={"size": "x"})
 
 
-def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(images, tmp_path, monkeypatch):
+def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(cups_and_pens, tmp_path, monkeypatch):
     class Stopped(datetime.datetime):
         @classmethod
         def now(cls, tz=None):
@@ -341,16 +332,16 @@ def test_runs_that_begin_in_the_same_second_have_folders_of_their_own(images, tm
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("dalib.core.files.datetime.datetime", Stopped)
-    first, second = (dalib.adapt(images / "studio", images / "street", **QUICK) for _ in range(2))
+    first, second = (dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", **QUICK) for _ in range(2))
     assert first.path.name == "20260102-030405-studio-street"
     assert second.path.name == "20260102-030405-studio-street-2"
 
 
-def test_the_first_hour_in_python(images, tmp_path, monkeypatch):
+def test_the_first_hour_in_python(cups_and_pens, tmp_path, monkeypatch):
     """What the README shows, with folders of these names."""
     monkeypatch.chdir(tmp_path)
     for name in ("studio", "street", "labelled"):
-        shutil.copytree(images / name, tmp_path / name)
+        shutil.copytree(cups_and_pens / name, tmp_path / name)
     run = dalib.adapt("studio/", "street/", **QUICK)
     assert len(repr(run).splitlines()) == 6
     assert run._repr_html_().count("<img ") == 10

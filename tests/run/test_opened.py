@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import dalib
-from cups_and_pens import QUICK, write_cups_and_pens
+from cups_and_pens import QUICK
 from dalib.core.errors import UserError
 from dalib.records.folder import RunFolder
 from dalib.report.verdict import verdict_of
@@ -23,34 +23,21 @@ from dalib.run.finished.predict import predict
 from dalib.run.opened import Run
 
 
-@pytest.fixture(scope="module")
-def images(tmp_path_factory):
-    root = tmp_path_factory.mktemp("images")
-    write_cups_and_pens(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def trained(images, tmp_path_factory):
-    out = tmp_path_factory.mktemp("runs") / "first"
-    return dalib.adapt(images / "studio", images / "street", out=out, **QUICK)
-
-
-def test_a_run_prints_what_came_of_it_in_six_lines(trained):
-    lines = repr(trained).splitlines()
+def test_a_run_prints_what_came_of_it_in_six_lines(cups_run):
+    lines = repr(cups_run).splitlines()
     assert len(lines) <= 6
-    assert str(trained.path) in lines[0]
+    assert str(cups_run.path) in lines[0]
     assert "10 target images, 2 classes" in lines[0]
-    assert trained.judgement.headline in lines[1]
+    assert cups_run.judgement.headline in lines[1]
     (selected,) = (line for line in lines if line.startswith(">"))
-    assert selected.split()[1] == trained.selected
+    assert selected.split()[1] == cups_run.selected
     assert selected.endswith(", selected")
-    assert lines[-1] == f"report: {trained.folder.report}"
+    assert lines[-1] == f"report: {cups_run.folder.report}"
 
 
-def test_a_run_prints_the_accuracies_of_the_labels_that_its_verdict_rests_on(trained, images, tmp_path):
-    run = dalib.open_run(shutil.copytree(trained.path, tmp_path / "run"))
-    names = sorted(path.name for path in (images / "street").iterdir())
+def test_a_run_prints_the_accuracies_of_the_labels_that_its_verdict_rests_on(cups_run, cups_and_pens, tmp_path):
+    run = dalib.open_run(shutil.copytree(cups_run.path, tmp_path / "run"))
+    names = sorted(path.name for path in (cups_and_pens / "street").iterdir())
     (tmp_path / "labels.csv").write_text("path,label\n" + "".join(f"{name},cup\n" for name in names))
     measured = run.evaluate_labels(tmp_path / "labels.csv")
     told = repr(run)
@@ -58,23 +45,23 @@ def test_a_run_prints_the_accuracies_of_the_labels_that_its_verdict_rests_on(tra
     for name, each in measured.models.items():
         assert f"{name:<12}about {each.value:.1%} (" in told
     assert "estimated" not in told
-    count = run.evaluate(images / "labelled").count
+    count = run.evaluate(cups_and_pens / "labelled").count
     assert repr(run).count(f"right on {count} labelled images of") == len(measured.models)
 
 
-def test_in_a_notebook_it_shows_the_verdict_and_target_images_and_escapes_names(trained):
-    page = trained._repr_html_()
-    assert html.escape(trained.judgement.headline) in page
-    assert page.count("data:image/png;base64,") == len(list(trained.folder.samples.glob("*.png"))[:12])
+def test_in_a_notebook_it_shows_the_verdict_and_target_images_and_escapes_names(cups_run):
+    page = cups_run._repr_html_()
+    assert html.escape(cups_run.judgement.headline) in page
+    assert page.count("data:image/png;base64,") == len(list(cups_run.folder.samples.glob("*.png"))[:12])
     assert "<script" not in page
 
 
-def test_predictions_have_rows_and_list_what_cannot_be_read(trained, images, tmp_path):
+def test_predictions_have_rows_and_list_what_cannot_be_read(cups_run, cups_and_pens, tmp_path):
     folder = tmp_path / "new"
     folder.mkdir()
-    (folder / "a.png").write_bytes((images / "street/00.png").read_bytes())
+    (folder / "a.png").write_bytes((cups_and_pens / "street/00.png").read_bytes())
     (folder / "b.png").write_bytes(b"no image")
-    found = trained.predict(folder)
+    found = cups_run.predict(folder)
     assert len(found) == 1
     assert found[0].path == str(folder / "a.png")
     assert found[0].label in ("cup", "pen")
@@ -82,36 +69,36 @@ def test_predictions_have_rows_and_list_what_cannot_be_read(trained, images, tmp
     assert sum(found[0].probabilities.values()) == pytest.approx(1, abs=1e-5)
     assert [each.path for each in found.unreadable] == [str(folder / "b.png")]
     assert "1 image, 1 unreadable" in repr(found)
-    assert trained.predict(images / "street/00.png")[0].probabilities == found[0].probabilities
+    assert cups_run.predict(cups_and_pens / "street/00.png")[0].probabilities == found[0].probabilities
 
 
-def test_predictions_are_those_of_the_command_and_out_writes_its_table(trained, images, tmp_path):
+def test_predictions_are_those_of_the_command_and_out_writes_its_table(cups_run, cups_and_pens, tmp_path):
     out = tmp_path / "street.csv"
-    found = trained.predict(images / "street", out=out)
+    found = cups_run.predict(cups_and_pens / "street", out=out)
     table = [line.split(",") for line in out.read_text().splitlines()[1:]]
     assert len(found) == len(table) == 10
     assert [row.label for row in found] == [row[1] for row in table]
     before = out.read_bytes()
-    predict(trained.folder, str(images / "street"), str(tmp_path / "command.csv"))
+    predict(cups_run.folder, str(cups_and_pens / "street"), str(tmp_path / "command.csv"))
     assert (tmp_path / "command.csv").read_bytes() == before
-    trained.predict([images / "street"], out=out)
+    cups_run.predict([cups_and_pens / "street"], out=out)
     assert out.read_bytes() == before, "a list of one folder is that folder"
-    trained.predict(sorted((images / "street").iterdir()), out=out)
+    cups_run.predict(sorted((cups_and_pens / "street").iterdir()), out=out)
     assert out.read_bytes() == before, "and so is a list of its files"
 
 
-def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(trained, images, tmp_path):
-    again = dalib.open_run(trained.path)
+def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(cups_run, cups_and_pens, tmp_path):
+    again = dalib.open_run(cups_run.path)
     assert isinstance(again, Run)
     assert again.folder.predictions.stat().st_mode == again.folder.summary.stat().st_mode, "for the same readers"
     page = again.path / "report.html"
     page.unlink()
-    assert again.evaluate(images / "labelled").count == 8
+    assert again.evaluate(cups_and_pens / "labelled").count == 8
     assert "Mistakes" in page.read_text(encoding="utf-8"), "the report knows of it"
     assert again.query(3, out=tmp_path / "label.csv") == tmp_path / "label.csv"
     assert (tmp_path / "label.csv").is_file()
-    other = dalib.adapt(images / "studio", images / "street", out=tmp_path / "other", seed=1, **QUICK)
-    assert set(again.compare(other)) == {str(trained.path), str(other.path)}
+    other = dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", out=tmp_path / "other", seed=1, **QUICK)
+    assert set(again.compare(other)) == {str(cups_run.path), str(other.path)}
     assert dalib.compare(again, other.path) == again.compare(other), "runs and their folders do alike"
     with pytest.raises(UserError, match="got list; give them one by one"):
         dalib.compare([again, other])
@@ -128,7 +115,7 @@ def test_a_run_that_is_opened_again_measures_asks_compares_keeps_and_exports(tra
         other.export(tmp_path / "model.xyz")
     assert other.export(tmp_path / "model.v2", "torch") == tmp_path / "model.v2"
     with pytest.raises(TypeError, match="unexpected keyword argument 'sise'"):
-        again.evaluate(images / "labelled", sise=3)
+        again.evaluate(cups_and_pens / "labelled", sise=3)
     assert again.report.is_file()
 
 
@@ -143,24 +130,28 @@ def full_disk(monkeypatch):
 
 
 @pytest.mark.parametrize("ending", [".csv", ".parquet"])
-def test_on_a_full_disk_predictions_are_in_the_error_that_names_the_place(ending, trained, images, tmp_path, full_disk):
+def test_on_a_full_disk_predictions_are_in_the_error_that_names_the_place(
+    ending, cups_run, cups_and_pens, tmp_path, full_disk
+):
     if ending == ".parquet":
         pytest.importorskip("pyarrow")
     out = tmp_path / f"street{ending}"
     said = f"^{re.escape(str(out))}: No space .*; make room.* The predictions are not lost"
     with pytest.raises(UserError, match=said) as caught:
-        trained.predict(images / "street", out=out)
+        cups_run.predict(cups_and_pens / "street", out=out)
     assert len(caught.value.result) == 10
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("ending", [".npz", ".parquet", ""])
-def test_on_a_full_disk_features_are_in_the_error_that_names_the_place(ending, trained, images, tmp_path, full_disk):
+def test_on_a_full_disk_features_are_in_the_error_that_names_the_place(
+    ending, cups_run, cups_and_pens, tmp_path, full_disk
+):
     if ending == ".parquet":
         pytest.importorskip("pyarrow")
     out = tmp_path / f"street{ending}"
     with pytest.raises(UserError, match=f"^{re.escape(str(out))}: No space .* The features are not lost") as caught:
-        trained.features(images / "street", out=out)
+        cups_run.features(cups_and_pens / "street", out=out)
     assert len(caught.value.result) == 10
     assert list(tmp_path.iterdir()) == []
 
@@ -168,64 +159,66 @@ def test_on_a_full_disk_features_are_in_the_error_that_names_the_place(ending, t
 @pytest.mark.parametrize(
     ("work", "place"),
     [
-        (lambda run, images: run.report, "report.html"),
-        (lambda run, images: run.keep("adapted"), "selection.json"),
-        (lambda run, images: run.evaluate(images / "labelled"), "labelled.*.json"),
-        (lambda run, images: run.query(2, out=images / "ask.csv"), "ask.csv"),
+        (lambda run, cups_and_pens: run.report, "report.html"),
+        (lambda run, cups_and_pens: run.keep("adapted"), "selection.json"),
+        (lambda run, cups_and_pens: run.evaluate(cups_and_pens / "labelled"), "labelled.*.json"),
+        (lambda run, cups_and_pens: run.query(2, out=cups_and_pens / "ask.csv"), "ask.csv"),
     ],
 )
-def test_what_a_run_cannot_write_is_an_error_with_a_remedy(work, place, trained, images, full_disk):
+def test_what_a_run_cannot_write_is_an_error_with_a_remedy(work, place, cups_run, cups_and_pens, full_disk):
     with pytest.raises(UserError, match=rf"{place}: No space left on device; make room, and call this again"):
-        work(dalib.open_run(trained.path), images)
+        work(dalib.open_run(cups_run.path), cups_and_pens)
 
 
-def test_a_list_whose_page_cannot_be_written_is_not_there_either(trained, tmp_path, monkeypatch):
+def test_a_list_whose_page_cannot_be_written_is_not_there_either(cups_run, tmp_path, monkeypatch):
     def refuse(page, **content):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(page))
 
     monkeypatch.setattr("dalib.run.finished.query.write_labelling_page", refuse)
     with pytest.raises(UserError, match=r"ask\.html: No space left on device"):
-        trained.query(2, out=tmp_path / "ask.csv")
+        cups_run.query(2, out=tmp_path / "ask.csv")
     monkeypatch.undo()
-    assert trained.query(2, out=tmp_path / "ask.csv").is_file(), "the same call goes on once there is room"
+    assert cups_run.query(2, out=tmp_path / "ask.csv").is_file(), "the same call goes on once there is room"
 
 
-def test_a_place_that_cannot_be_written_is_refused_before_any_image_is_read(trained, images, tmp_path, monkeypatch):
+def test_a_place_that_cannot_be_written_is_refused_before_any_image_is_read(
+    cups_run, cups_and_pens, tmp_path, monkeypatch
+):
     def refuse(**settings):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS))
 
     monkeypatch.setattr(tempfile, "NamedTemporaryFile", refuse)
-    monkeypatch.setattr(trained, "predictor", None)
+    monkeypatch.setattr(cups_run, "predictor", None)
     refused = partial(pytest.raises, UserError, match="no file can be written in .*Read-only file system")
     with refused():
-        trained.predict(images / "street", out=tmp_path / "street.csv")
+        cups_run.predict(cups_and_pens / "street", out=tmp_path / "street.csv")
     with refused():
-        trained.features(images / "street", out=tmp_path / "street.npz")
+        cups_run.features(cups_and_pens / "street", out=tmp_path / "street.npz")
     with refused():
-        trained.evaluate(images / "labelled")
+        cups_run.evaluate(cups_and_pens / "labelled")
     with refused():
-        trained.query(2, out=tmp_path / "ask.csv")
+        cups_run.query(2, out=tmp_path / "ask.csv")
 
 
 def test_a_run_of_a_relative_path_is_found_from_another_folder_and_keeps_its_name(
-    trained, images, tmp_path, monkeypatch
+    cups_run, cups_and_pens, tmp_path, monkeypatch
 ):
-    monkeypatch.chdir(trained.path.parent)
-    run = dalib.open_run(trained.path.name)
-    assert (run.path, os.fspath(run)) == (Path(trained.path.name), trained.path.name)
+    monkeypatch.chdir(cups_run.path.parent)
+    run = dalib.open_run(cups_run.path.name)
+    assert (run.path, os.fspath(run)) == (Path(cups_run.path.name), cups_run.path.name)
     monkeypatch.chdir(tmp_path)
-    assert repr(run).startswith(f"Run {trained.path.name}: ")
-    assert len(run.predict(images / "street")) == 10
-    assert run.report.samefile(trained.path / "report.html")
-    assert Path(run).samefile(trained.path), "it may be given to resume"
+    assert repr(run).startswith(f"Run {cups_run.path.name}: ")
+    assert len(run.predict(cups_and_pens / "street")) == 10
+    assert run.report.samefile(cups_run.path / "report.html")
+    assert Path(run).samefile(cups_run.path), "it may be given to resume"
     assert run.keep("adapted").model == "adapted"
 
 
-def test_a_run_that_has_not_finished_says_so(trained, tmp_path):
+def test_a_run_that_has_not_finished_says_so(cups_run, tmp_path):
     root = tmp_path / "begun"
     root.mkdir()
     for name in ("config.yaml", "summary.json"):
-        (root / name).write_bytes((trained.path / name).read_bytes())
+        (root / name).write_bytes((cups_run.path / name).read_bytes())
     begun = dalib.open_run(root)
     assert "no judgement yet" in repr(begun)
     with pytest.raises(UserError, match=r"begun: no judgement yet, .*; dalib\.adapt\(resume=.*\) resumes it"):
@@ -233,16 +226,16 @@ def test_a_run_that_has_not_finished_says_so(trained, tmp_path):
     assert RunFolder.existing(root).root == root
 
 
-def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
+def test_what_is_no_path_and_no_number_is_refused_by_its_name(cups_run):
     frame = pd.DataFrame({"path": ["a.png"], "label": ["cup"]})
     for call, message in (
         (lambda: dalib.open_run(None), "^run: expected a path, got NoneType"),
         (lambda: dalib.load(None), "^run: expected a path, got NoneType"),
-        (lambda: trained.query("5"), "^count='5': expected at least 1, a whole number"),
-        (lambda: trained.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
-        (lambda: trained.evaluate(""), "^data='': expected a path, got an empty text"),
+        (lambda: cups_run.query("5"), "^count='5': expected at least 1, a whole number"),
+        (lambda: cups_run.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
+        (lambda: cups_run.evaluate(""), "^data='': expected a path, got an empty text"),
         (
-            lambda: trained.export("model.pth"),
+            lambda: cups_run.export("model.pth"),
             r"^out='model\.pth': expected a name that ends in \.onnx, \.pt2, \.dalib or in nothing, for a folder; or",
         ),
         (lambda: dalib.adapt("", "street"), "^source='': expected a path, got an empty text"),
@@ -251,8 +244,8 @@ def test_what_is_no_path_and_no_number_is_refused_by_its_name(trained):
             call()
 
 
-def test_query_and_labels_take_groups_as_the_commands_do(images, tmp_path):
-    run = dalib.adapt(images / "studio", images / "street", out=tmp_path / "run", **QUICK)
+def test_query_and_labels_take_groups_as_the_commands_do(cups_and_pens, tmp_path):
+    run = dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", out=tmp_path / "run", **QUICK)
     one = r"(0)[0-9]\.png$"  # all ten images of the target
     to_label = run.query(4, out=tmp_path / "label.csv", groups=one)
     header, *rows = to_label.read_text().splitlines()
@@ -263,11 +256,11 @@ def test_query_and_labels_take_groups_as_the_commands_do(images, tmp_path):
     assert run.evaluate_labels(to_label, groups=one).groups == 1
 
 
-def test_groups_may_be_a_column_of_data_frames(images, tmp_path, monkeypatch):
+def test_groups_may_be_a_column_of_data_frames(cups_and_pens, tmp_path, monkeypatch):
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
 
     def frame(place):
-        paths = sorted((images / place).rglob("*.png"))
+        paths = sorted((cups_and_pens / place).rglob("*.png"))
         patients = [f"{path.parent.name} {number // 4}" for number, path in enumerate(paths)]
         return pd.DataFrame({"path": paths, "label": [path.parent.name for path in paths], "patient": patients})
 
@@ -279,9 +272,9 @@ def test_groups_may_be_a_column_of_data_frames(images, tmp_path, monkeypatch):
     assert run.evaluate(labelled).groups == 2
 
 
-def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path):
-    paths = sorted((images / "street").iterdir())
-    expected = [row.probabilities for row in trained.predict(paths)]
+def test_predictions_and_measurements_take_objects_too(cups_run, cups_and_pens, tmp_path):
+    paths = sorted((cups_and_pens / "street").iterdir())
+    expected = [row.probabilities for row in cups_run.predict(paths)]
     pictures = [Image.open(path) for path in paths]
     array = np.stack([np.asarray(each) for each in pictures])
     for kind in (
@@ -291,36 +284,36 @@ def test_predictions_and_measurements_take_objects_too(trained, images, tmp_path
         list(zip(pictures, "ab" * 5, strict=True)),
         [pictures[0], *paths[1:]],
     ):
-        found = trained.predict(kind)
+        found = cups_run.predict(kind)
         assert [row.probabilities for row in found] == [pytest.approx(each, abs=1e-6) for each in expected]
-    assert trained.predict(array)[3].path == "array/3"
-    spoilt = trained.predict([*pictures, np.zeros((4, 4, 2), np.uint8)])
+    assert cups_run.predict(array)[3].path == "array/3"
+    spoilt = cups_run.predict([*pictures, np.zeros((4, 4, 2), np.uint8)])
     assert len(spoilt) == 10
     assert [(each.path, "expected an image" in each.reason) for each in spoilt.unreadable] == [("list/10", True)]
     out = tmp_path / "table.csv"
-    trained.predict(array, out=out)
+    cups_run.predict(array, out=out)
     table = [line.split(",") for line in out.read_text().splitlines()[1:]]
     assert [row[1] for row in table] == [max(each, key=each.get) for each in expected]
-    labelled = [(path, path.parent.name) for path in sorted((images / "labelled").rglob("*.png"))]
-    run = dalib.open_run(trained.path)
-    assert run.evaluate(labelled).models == run.evaluate(images / "labelled").models
+    labelled = [(path, path.parent.name) for path in sorted((cups_and_pens / "labelled").rglob("*.png"))]
+    run = dalib.open_run(cups_run.path)
+    assert run.evaluate(labelled).models == run.evaluate(cups_and_pens / "labelled").models
     with pytest.raises(UserError, match=r"data: expected pairs \(image, label\)"):
         run.evaluate(pictures)
 
 
-def test_objects_print_as_something_to_read(trained, images):
-    run = dalib.open_run(trained.path)
-    predictions = run.predict(images / "street")
+def test_objects_print_as_something_to_read(cups_run, cups_and_pens):
+    run = dalib.open_run(cups_run.path)
+    predictions = run.predict(cups_and_pens / "street")
     page = predictions._repr_html_()
     assert page.count("<tr>") == 11
     assert "10 images" in page
     assert repr(run.judgement).startswith(f"Judgement: {run.judgement.outcome}\n  {run.judgement.headline}.")
-    assert "8 labelled images of" in repr(run.evaluate(images / "labelled"))
+    assert "8 labelled images of" in repr(run.evaluate(cups_and_pens / "labelled"))
     assert verdict_of(run.folder.read_records(), "").headline in repr(run).splitlines()[1], "measured, as in the report"
     assert "model (selected" in repr(run.folder.selection())
     assert "images: source 22, source validation 2, target 10" in repr(run.summary)
     assert "2 classes" in repr(run.predictor())
-    one = run.predictor()(images / "street/00.png")
+    one = run.predictor()(cups_and_pens / "street/00.png")
     assert repr(one).startswith(f"Prediction(label='{one.label}', confidence={one.confidence:.3f}, probabilities={{'")
     assert repr(predictions[0]).startswith(f"ImagePrediction(path={predictions[0].path!r}, label='")
     for each in (run, run.judgement, run.summary, predictions, one, predictions[0]):
