@@ -1,5 +1,6 @@
 """The choice of a device, and what a Mac's GPU lacks, as far as that can be tried where there is none."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from dalib.core import devices
 from dalib.core.devices import (
     choose_device,
     describe_device,
-    devices_with_generators,
+    global_generators_restored,
     grid_sample,
     memory_format,
     on_cpu_where_missing,
@@ -100,13 +101,31 @@ def test_importing_dalib_on_macos_asks_torch_to_fall_back_unless_torch_has_start
     assert done.stdout.split() == [expected], done.stderr
 
 
+@pytest.mark.parametrize(
+    ("name", "numbers"),
+    [("cpu", []), ("cuda", [0]), ("cuda:1", [1]), ("mps", [0])],
+)
+def test_generators_of_the_device_itself_are_restored(name, numbers, monkeypatch):
+    forked = []
+
+    def fork_rng(devices, *, device_type="cuda"):  # the default of torch 2.11, whatever the machine has
+        forked.append((devices, device_type))
+        return contextlib.nullcontext()
+
+    monkeypatch.setattr(torch.random, "fork_rng", fork_rng)
+    with global_generators_restored(torch.device(name)):
+        pass
+    assert forked == [(numbers, name.split(":")[0])]
+
+
+def test_a_global_generator_is_given_back_as_it_was():
+    before = torch.get_rng_state()
+    with global_generators_restored(CPU):
+        torch.rand(3)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_what_the_loop_takes_from_a_device():
-    assert [devices_with_generators(torch.device(name)) for name in ("cpu", "cuda", "cuda:1", "mps")] == [
-        [],
-        [0],
-        [1],
-        [0],
-    ]
     assert memory_format(MPS) == torch.contiguous_format
     assert memory_format(CPU) == memory_format(torch.device("cuda")) == torch.channels_last
     wait_for(CPU)

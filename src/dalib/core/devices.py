@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from contextlib import contextmanager
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from dalib.core.console import say
 from dalib.core.errors import Setting, UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -68,9 +69,13 @@ def has_mps() -> bool:
     return torch.backends.mps.is_available()
 
 
-def devices_with_generators(device: torch.device) -> list[int]:
-    """Returns the number of a GPU, whose global generator is to be given back; none for the CPU, whose always is."""
-    return [device.index or 0] if device.type in ("cuda", "mps") else []
+@contextmanager
+def global_generators_restored(device: torch.device) -> Iterator[None]:
+    """Gives torch's global generators, of the CPU and of ``device``, back as they were before the block."""
+    numbers = [device.index or 0] if device.type in ("cuda", "mps") else []
+    # the type, because torch 2.11 takes the numbers for those of cuda, which a Mac does not have
+    with torch.random.fork_rng(numbers, device_type=device.type):
+        yield
 
 
 def wait_for(device: torch.device) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.amp import GradScaler
 
-from dalib.core.devices import devices_with_generators
+from dalib.core.devices import global_generators_restored
 from dalib.core.errors import StoppedError, TrainingDivergedError
 from dalib.core.seeds import derive_seed, seed_global
 from dalib.core.types import Losses
@@ -125,7 +125,7 @@ def fit(
         StoppedError: stopped before the last step; a checkpoint of this step is saved, if any are.
     """
     method, stream, steps = training.method, training.stream, training.steps
-    with torch.random.fork_rng(devices_with_generators(stream.device)):
+    with global_generators_restored(stream.device):
         for step in range(start, steps):
             losses = train_step(training, step)
             done = step + 1

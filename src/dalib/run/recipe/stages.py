@@ -17,7 +17,7 @@ import torch
 from rich.filesize import decimal
 
 from dalib.core.console import say, say_detail
-from dalib.core.devices import seconds_of
+from dalib.core.devices import global_generators_restored, seconds_of
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import time_in_words
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
@@ -107,7 +107,7 @@ class LastStages:
         views = self.request.features * random + len(self.maps.plain_views) * plain
         time = ""
         if training is not None:
-            with torch.random.fork_rng():
+            with global_generators_restored(self.maps.device):
                 step = seconds_of(partial(train_step, training, 0), self.maps.device, most=0.5)
             maps = self._seconds_of_a_view() * views
             whole = time_in_words(maps + step * training.steps)

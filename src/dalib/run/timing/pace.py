@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 
 from dalib.core.console import say_detail
-from dalib.core.devices import seconds_of
+from dalib.core.devices import global_generators_restored, seconds_of
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.engine.evaluate import MOST_EVALUATED
 from dalib.engine.fit import train_step
@@ -142,7 +142,7 @@ def measure_pace(
             device,
             steps=own.steps or LEAST_STEPS,
         )
-        with torch.random.fork_rng():
+        with global_generators_restored(device):
             steps[name] = seconds_of(partial(train_step, training, 0), device)
         predictor = make_predictor(training.method.predictor(), inputs.architecture).to(device)
         plain = partial(predict_probabilities, predictor, pixels[:64], inputs.plain, device=device)
