@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from dalib.models.domain_statistics import mixed_statistics, normalisation_statistics, with_statistics
+from dalib.core import devices
+from dalib.models.domain_statistics import (
+    distance_of_statistics,
+    mixed_statistics,
+    normalisation_statistics,
+    with_statistics,
+)
 
 
 def network_of():
@@ -35,6 +41,27 @@ def test_each_layer_mixes_what_reaches_it_through_the_mixtures_before_it(images)
             old, new = network[place], changed[place]
             torch.testing.assert_close(new.running_mean, 0.7 * old.running_mean + 0.3 * mean)
             torch.testing.assert_close(new.running_var, 0.7 * old.running_var + 0.3 * variance)
+
+
+def test_statistics_are_the_same_where_the_device_has_no_float64(images, monkeypatch):
+    expected = mixed_statistics(network_of(), [images[:4], images[4:], images[:1, :, :5, :5]], 0.3)
+    on_host: list[torch.Tensor] = []
+
+    def cpu(values: torch.Tensor) -> torch.Tensor:
+        on_host.append(values.clone())
+        return on_host[-1]
+
+    def double(values: torch.Tensor) -> torch.Tensor:
+        if not any(values is each for each in on_host):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        return values.to(torch.float64)
+
+    monkeypatch.setattr(devices, "LACKING", ("cpu",))
+    monkeypatch.setattr(torch.Tensor, "cpu", cpu)
+    monkeypatch.setattr(torch.Tensor, "double", double)
+    mixed = mixed_statistics(network_of(), [images[:4], images[4:], images[:1, :, :5, :5]], 0.3)
+    assert all(torch.equal(mixed[name], each) for name, each in expected.items())
+    assert distance_of_statistics(normalisation_statistics(network_of()), mixed, 0.3) > 0
 
 
 def test_all_of_the_domain_is_what_training_mode_takes(images):

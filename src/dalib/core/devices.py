@@ -25,7 +25,7 @@ FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 starts, so that ``import dalib`` sets it on macOS if torch has not been imported yet."""
 
 LACKING = ("mps",)
-"""Types of devices whose operations may be missing or may refuse an argument."""
+"""Types of devices whose operations may be missing or may refuse an argument, and which have no float64."""
 
 _EXPECTED = ": expected auto, cpu, cuda or mps"
 _MISSING = re.compile("not (currently )?(implemented|supported)|unsupported", re.IGNORECASE)
@@ -105,6 +105,11 @@ def memory_format(device: torch.device) -> torch.memory_format:
     A Mac's GPU gains nothing by it, and torch has had wrong results there.
     """
     return torch.contiguous_format if device.type == "mps" else torch.channels_last
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """Returns values as float64, on their device, or on the CPU where the device has no such numbers, as mps."""
+    return (values.cpu() if values.device.type in LACKING else values).double()
 
 
 def grid_sample(images: Tensor, grid: Tensor, padding: str) -> Tensor:

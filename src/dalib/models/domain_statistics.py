@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from dalib.core.devices import in_float64
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
@@ -114,9 +116,9 @@ def distance_of_statistics(own: Mapping[str, Tensor], mixed: Mapping[str, Tensor
         raise ValueError(f"share: expected above 0 and up to 1, got {share}")
     layers = []
     for name in (each.removesuffix(".running_mean") for each in own if each.endswith("running_mean")):
-        mean, variance = (own[f"{name}.{kind}"].double().cpu() for kind in ("running_mean", "running_var"))
+        mean, variance = (own[f"{name}.{kind}"].cpu().double() for kind in ("running_mean", "running_var"))
         its_mean, its_variance = (
-            before + (mixed[f"{name}.{kind}"].double().cpu() - before) / share
+            before + (mixed[f"{name}.{kind}"].cpu().double() - before) / share
             for kind, before in (("running_mean", mean), ("running_var", variance))
         )
         std = variance.sqrt()
@@ -136,8 +138,8 @@ class _Mixing:
     def __init__(self, norm: _BatchNorm, share: float) -> None:
         self.share = share
         self.mean, self.variance = cast("Any", norm.running_mean), cast("Any", norm.running_var)
-        self.own_mean, self.own_variance = self.mean.clone(), self.variance.clone()
-        self.count, self.sum, self.squares = 0, self.mean.double() * 0, self.mean.double() * 0
+        self.own_mean, self.own_variance = in_float64(self.mean).clone(), in_float64(self.variance).clone()
+        self.count, self.sum, self.squares = 0, torch.zeros_like(self.own_mean), torch.zeros_like(self.own_mean)
         self.handle = norm.register_forward_pre_hook(self)
 
     def __call__(self, norm: nn.Module, args: tuple[Tensor, ...]) -> None:
@@ -151,8 +153,8 @@ class _Mixing:
         self._mix(mean, variance)
 
     def _mix(self, mean: Tensor, variance: Tensor) -> None:
-        self.mean.copy_(torch.lerp(self.own_mean.double(), mean, self.share))
-        self.variance.copy_(torch.lerp(self.own_variance.double(), variance, self.share))
+        self.mean.copy_(torch.lerp(self.own_mean, mean, self.share))
+        self.variance.copy_(torch.lerp(self.own_variance, variance, self.share))
 
     def finish(self) -> None:
         """Gives the layer the mixture with all batches; one that no image has reached keeps its own."""
@@ -168,10 +170,11 @@ def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
     As batch normalisation in training computes them, which takes a third of the time of ``torch.var_mean`` on a CPU.
     """
     if values.numel() == values.shape[1]:  # one value, of which batch normalisation makes no statistics
-        return values.double().flatten(), torch.zeros_like(values, dtype=torch.float64).flatten()
+        only = in_float64(values.flatten())
+        return only, torch.zeros_like(only)
     mean, variance = torch.zeros(2, values.shape[1], dtype=values.dtype, device=values.device)
     nn.functional.batch_norm(values, mean, variance, training=True, momentum=1.0)
-    return mean.double(), variance.double()
+    return in_float64(mean), in_float64(variance)
 
 
 def _norms(network: nn.Module) -> Iterator[tuple[str, _BatchNorm]]:
