@@ -52,6 +52,15 @@ def test_every_call_is_of_one_shape():
     assert shapes == {(4, 3, 2, 2)}
 
 
+def test_images_have_the_layout_of_the_device(monkeypatch):
+    layouts = []
+    for layout in (torch.channels_last, torch.contiguous_format):
+        monkeypatch.setattr("dalib.engine.features.memory_format", lambda device, layout=layout: layout)
+        seen = lambda images: layouts.append(images.is_contiguous()) or mean_colour(images)  # noqa: E731
+        extract_features(seen, ROWS, [plain], device=CPU, seed=0, batch=len(ROWS))
+    assert layouts == [False, True]
+
+
 def test_the_seed_decides_and_the_place_where_it_starts_does_not():
     whole = extracted()
     assert torch.equal(whole, extracted())

@@ -90,6 +90,20 @@ def test_batches_in_parts_come_back_whole_and_in_order():
     assert seen == [3, 3, 1]
 
 
+def test_network_and_images_have_the_layout_of_the_device(monkeypatch):
+    layouts = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, images):
+            layouts.append((self.weight.is_contiguous(), images.is_contiguous()))
+            return super().forward(images)
+
+    for layout in (torch.channels_last, torch.contiguous_format):
+        monkeypatch.setattr(inference, "memory_format", lambda device, layout=layout: layout)
+        fast_inference(Watched(3, 4, 3), (2, 3, 8, 8), known=("plain", None))(images(2, 8))
+    assert layouts == [(False, False), (True, True)]
+
+
 def test_no_gradient_is_kept_and_a_head_can_learn_from_the_features():
     features = fast_inference(network("resnet10t"), (2, 3, 32, 32))(images(2, 32))
     assert not features.requires_grad

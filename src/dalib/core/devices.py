@@ -18,7 +18,7 @@ from dalib.core.errors import Setting, UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
 FALLBACK = "PYTORCH_ENABLE_MPS_FALLBACK"
 """Lets torch compute on the CPU what mps, the GPU of a Mac, has no operation for; it names each. Read when torch
@@ -97,6 +97,11 @@ def seconds_of(call: Callable[[], object], device: torch.device, least: int = 3,
         wait_for(device)
         times.append(time.perf_counter() - start)
     return median(times)
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Returns where a network's parameters are; the CPU for one without any."""
+    return next((each.device for each in network.parameters()), torch.device("cpu"))
 
 
 def memory_format(device: torch.device) -> torch.memory_format:

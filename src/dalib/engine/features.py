@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
+from dalib.core.devices import memory_format
 from dalib.core.errors import UserError
 from dalib.core.files import put_in_place, read_json, write_json
 from dalib.core.seeds import generator_for
@@ -66,7 +67,7 @@ def extract_features(
             images = rows[indices].to(device)
             for place, (number, view) in enumerate(numbered.items()):
                 generator = generator_for(device, seed, "features", number, first)
-                seen = view(images, generator).contiguous(memory_format=torch.channels_last)
+                seen = view(images, generator).contiguous(memory_format=memory_format(device))
                 features = backbone(seen)[: count - first].half().cpu()
                 if into is None:
                     into = torch.empty(count, len(views), *features.shape[1:], dtype=torch.float16)

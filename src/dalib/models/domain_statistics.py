@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from dalib.core.devices import in_float64
+from dalib.core.devices import device_of, in_float64, memory_format
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -79,12 +79,13 @@ def mixed_statistics(network: nn.Module, batches: Iterable[Tensor], share: float
     """
     if not 0 <= share <= 1:
         raise ValueError(f"share: expected 0 to 1, got {share}")
-    copied = copy.deepcopy(network).eval().to(memory_format=torch.channels_last)  # faster on a CPU
+    layout = memory_format(device_of(network))
+    copied = cast("Any", copy.deepcopy(network).eval()).to(memory_format=layout)
     norms = [_Mixing(norm, share) for _, norm in _norms(copied)]
     count = 0
     with torch.no_grad():
         for batch in batches:
-            copied(batch.contiguous(memory_format=torch.channels_last) if batch.dim() == 4 else batch)
+            copied(batch.contiguous(memory_format=layout) if batch.dim() == 4 else batch)
             count += len(batch)
     if not count:
         raise ValueError("batches: expected at least one image")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from dalib.core.devices import device_of, memory_format
 from dalib.models.padding import padding_of
 
 if TYPE_CHECKING:
@@ -33,11 +34,11 @@ class FastInference:
     variant: str
     """``'plain'`` or ``'fused'``."""
     speedup: float
-    """Times the throughput of the plain float32 network in channels_last, as measured once; 1 for the plain one."""
+    """Times the throughput of the plain float32 network, as measured once; 1 for the plain one."""
 
     def __call__(self, images: Tensor) -> Tensor:
         with torch.no_grad():  # inference_mode is hardly quicker, and nothing can be learnt from what it gives
-            images = images.contiguous(memory_format=torch.channels_last)
+            images = images.contiguous(memory_format=memory_format(images.device))
             if self.chunk is None or len(images) <= self.chunk:
                 return self.network(images)
             return torch.cat([self.network(part) for part in torch.split(images, self.chunk)])
@@ -234,7 +235,7 @@ _ACTIVATIONS: dict[type[nn.Module], tuple[str, list[float], str]] = {
 
 def _frozen_copy(model: nn.Module) -> nn.Module:
     model = copy.deepcopy(model).eval().requires_grad_(False)
-    return cast("nn.Module", cast("Any", model).to(memory_format=torch.channels_last))
+    return cast("nn.Module", cast("Any", model).to(memory_format=memory_format(device_of(model))))
 
 
 def _can_be_fused(model: nn.Module) -> bool:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from dalib.core.console import say
+from dalib.core.devices import memory_format
 from dalib.core.errors import UserError
 from dalib.core.files import read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
@@ -51,17 +52,15 @@ def in_batches(network: nn.Module, preprocessing: Preprocessing, device: torch.d
         preprocessing: gives the size of its input.
         device: where it computes.
     """
-    network = network.eval().to(device)
-    # convolutions read it faster; the order of sums changes, and with it the last bits
-    network = network.to(memory_format=torch.channels_last)
+    # convolutions read channels last faster; the order of sums changes, and with it the last bits
+    layout = memory_format(device)
+    network = network.eval().to(device).to(memory_format=layout)
     # large images are as many at once as where features are computed: memory for more of them costs time
     batch = images_at_once(device) if preprocessing.input_size >= LARGE else _BATCH_OF_SMALL
 
     def call(images: Tensor) -> Tensor:
         with torch.no_grad():
-            parts = [
-                network(part.to(device, memory_format=torch.channels_last)).cpu() for part in torch.split(images, batch)
-            ]
+            parts = [network(part.to(device, memory_format=layout)).cpu() for part in torch.split(images, batch)]
         return torch.cat(parts)
 
     return call
