@@ -41,6 +41,21 @@ def test_the_speed_counts_images_of_all_recorded_steps(tmp_path, monkeypatch):
     assert lines(log.path)[0]["images_per_second"] == 4 * 16 / 2.0
 
 
+def test_the_speed_of_a_resumed_training_counts_its_own_steps_alone(tmp_path, monkeypatch):
+    before = MetricsLog(None)
+    for step in (1, 2, 3):
+        before.record(step, scalars(loss=1.0))
+    clock = iter([100.0, 102.0, 102.0, 103.0, 103.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    log = MetricsLog(tmp_path / "metrics.jsonl", after=3, pending=before.pending())
+    for step in (4, 5):
+        log.record(step, scalars(loss=5.0))
+        if step == 4:
+            log.write(log.take_means(16), {})
+    log.write(log.take_means(16), {})
+    assert [(line["loss"], line["images_per_second"]) for line in lines(log.path)] == [(2.0, 16 / 2.0), (5.0, 16 / 1.0)]
+
+
 def test_the_speed_leaves_out_what_pauses_it(tmp_path, monkeypatch):
     clock = iter([100.0, 101.0, 151.0, 152.0, 152.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))

@@ -29,7 +29,8 @@ class Means:
     Attributes:
         step: the last one that they are of.
         values: by name, in the order of recording.
-        images_per_second: of the steps, without what was done between the line before and the first of them.
+        images_per_second: of the steps that this process made, without what was done between the line before and the
+            first of them.
     """
 
     step: int
@@ -60,10 +61,10 @@ class MetricsLog:
         self._steps: list[int] = []
         self._rows: list[Tensor] = []
         self._names: tuple[str, ...] = ()
-        self._since = time.monotonic()
         if pending:
             self._steps, self._rows = list(pending["steps"]), list(pending["rows"])
             self._names = tuple(pending["names"])
+        self._untimed, self._since = len(self._steps), time.monotonic()  # what is pending took its time elsewhere
         if path is not None:
             _keep_lines_until(path, after)
 
@@ -92,7 +93,9 @@ class MetricsLog:
                     )
         columns = zip(self._names, zip(*rows, strict=True), strict=True)
         means = {name: sum(column) / len(rows) for name, column in columns}
-        found = Means(self._steps[-1], means, images_per_step * len(rows) / max(seconds, 1e-9))
+        images = images_per_step * (len(rows) - self._untimed)
+        found = Means(self._steps[-1], means, images / max(seconds, 1e-9))
+        self._untimed = 0
         self._steps.clear()
         self._rows.clear()
         return found
