@@ -40,10 +40,12 @@ def test_the_mean_is_of_each_part_and_metric():
         Losses({"a": torch.tensor(1.0), "b": torch.tensor(2.0)}, {"m": torch.tensor(0.0)}),
         Losses({"a": torch.tensor(3.0), "b": torch.tensor(6.0)}, {"m": torch.tensor(1.0)}),
     ]
-    mean = Losses.mean(several)
+    mean = Losses.mean(several, [2, 2])
     assert {name: value.item() for name, value in mean.parts.items()} == {"a": 2, "b": 4}
     assert mean.metrics["m"].item() == 0.5
     assert mean.total.item() == 6
+    of_more = Losses.mean(several, [1, 3])
+    assert (of_more.parts["a"].item(), of_more.metrics["m"].item()) == (2.5, 0.75)
 
 
 def test_detached_losses_have_no_graph():

@@ -389,7 +389,7 @@ def plain_classifier() -> ImageClassifier:
     return ImageClassifier(backbone, CLASSES, bottleneck_dim=None)
 
 
-@pytest.mark.parametrize("parts", [2, 3, 6])
+@pytest.mark.parametrize("parts", [2, 3, 4, 6])  # four are of two images and of one
 def test_a_step_in_parts_is_the_step_at_once(parts, tmp_path):
     def make(student: nn.Module) -> SelfEnsemble:
         return SelfEnsemble(plain_classifier().double(), CLASSES, alpha=0.9, threshold=0.0, class_balance_weight=0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -70,14 +70,19 @@ class Losses:
         return Losses({name: part.detach() for name, part in self.parts.items()}, self.metrics)
 
     @staticmethod
-    def mean(several: Sequence[Losses]) -> Losses:
-        """Returns the mean of each part and metric."""
+    def mean(several: Sequence[Losses], images: Sequence[int]) -> Losses:
+        """Returns the mean of each part and metric over all images; ``images`` is how many each is the mean over."""
         if len(several) == 1:
             return several[0]
-        first = several[0]
+        first, of_one = several[0], sum(images) / len(images)
+        weights = [count / of_one for count in images]  # exactly 1 for as many images each
+
+        def mean(values: Iterable[Tensor]) -> Tensor:
+            return torch.stack([value * weight for value, weight in zip(values, weights, strict=True)]).mean()
+
         return Losses(
-            {name: torch.stack([each.parts[name] for each in several]).mean() for name in first.parts},
-            {name: torch.stack([each.metrics[name] for each in several]).mean() for name in first.metrics},
+            {name: mean(each.parts[name] for each in several) for name in first.parts},
+            {name: mean(each.metrics[name] for each in several) for name in first.metrics},
         )
 
 

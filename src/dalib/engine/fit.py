@@ -53,7 +53,8 @@ class Training:
         autocast: type in which the forward passes compute, such as ``torch.bfloat16``; None is float32. Weights,
             augmentation and optimiser stay in float32, and so do the losses, which see to it themselves.
         accumulate: parts that the batch of a step is computed in, one after the other, for less memory. The gradient is
-            the mean of theirs; what is not a mean over images sees the part: batch normalisation, class balance.
+            the mean of theirs, weighted by their images; what is not a mean over images sees the part: batch
+            normalisation, class balance.
         scaler: of the loss, for gradients in float16, which would else vanish; None does not scale.
     """
 
@@ -73,7 +74,7 @@ def train_step(training: Training, step: int) -> Losses:
 
     The global generator is seeded by the step; whoever calls this forks it to leave it as it was.
     """
-    method, optimizer, stream, accumulate = training.method, training.optimizer, training.stream, training.accumulate
+    method, optimizer, stream = training.method, training.optimizer, training.stream
     scaler = training.scaler or GradScaler(stream.device.type, enabled=False)
     seed_global(derive_seed(training.seed, "dropout", step, stream.rank), stream.device)
     rate = training.schedule(step)
@@ -81,16 +82,19 @@ def train_step(training: Training, step: int) -> Losses:
         group["lr"] = group["initial_lr"] * rate
 
     optimizer.zero_grad(set_to_none=True)
-    parts = []
-    for part in stream.batch_at(step).split(accumulate):
+    batch = stream.batch_at(step)
+    parts, images = [], []
+    for part in batch.split(training.accumulate):
         with torch.autocast(stream.device.type, dtype=training.autocast, enabled=training.autocast is not None):
             losses = method.loss(part, step)
-        scaler.scale(losses.total / accumulate).backward()  # type: ignore[no-untyped-call]
+        parts_in_batch = len(batch.labels) / len(part.labels)  # of this size
+        scaler.scale(losses.total / parts_in_batch).backward()  # type: ignore[no-untyped-call]
         parts.append(losses.detached())
+        images.append(len(part.labels))
     scaler.step(optimizer)
     scaler.update()
     method.after_step(step)
-    return Losses.mean(parts)
+    return Losses.mean(parts, images)
 
 
 def fit(
