@@ -117,6 +117,17 @@ def test_rotation_is_in_degrees_and_changes_no_length():
     assert (shift == 0).all()
 
 
+@pytest.mark.parametrize(("height", "width"), [(10, 20), (20, 10)])
+def test_rotation_and_shear_are_of_pixels_on_an_oblong_image(height, width):
+    to_pixels = torch.diag(torch.tensor([width / 2, height / 2]))
+    turned, _ = maps(RandomAffine(rotation=30), height, width)
+    turned = to_pixels @ turned @ to_pixels.inverse()
+    torch.testing.assert_close(turned @ turned.mT, torch.eye(2).expand(MANY, 2, 2))
+    assert_fills(torch.atan2(turned[:, 1, 0], turned[:, 0, 0]) * 180 / math.pi, -30, 30)
+    slanted, _ = maps(RandomAffine(shear=0.4), height, width)
+    assert_fills((to_pixels @ slanted @ to_pixels.inverse())[:, 0, 1], -0.4, 0.4)
+
+
 def test_shear_is_the_horizontal_shift_for_each_unit_of_height():
     linear, _ = maps(RandomAffine(shear=0.4))
     assert_fills(linear[:, 0, 1], -0.4, 0.4)
@@ -181,7 +192,9 @@ def test_the_matrix_is_rotation_after_slant_scale_and_flip_plus_noise():
         angle, size, width = math.radians(20 * turn), 1.2**growth, 1.3 ** (stretch / 2)
         rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
         shape = np.array([[size * width * (-1 if side < 0 else 1), 0.3 * slant], [0, size / width]])
-        np.testing.assert_allclose(maps[image, :, :2], rotation @ shape + 0.1 * noise[image], atol=1e-6)
+        of_pixels = rotation @ shape  # of 10 x 20 of them
+        relative = of_pixels * [[1, 10 / 20], [20 / 10, 1]]
+        np.testing.assert_allclose(maps[image, :, :2], relative + 0.1 * noise[image], atol=1e-6)
         np.testing.assert_allclose(maps[image, :, 2], [2 * right * 2 / 20, 2 * down * 2 / 10], atol=1e-6)
 
 

@@ -24,10 +24,11 @@ class RandomAffine:
         translation: uniform in +- this many pixels, along both axes.
         rotation: uniform in +- this many degrees.
         rotation_sigma: standard deviation, in radians, of a normal angle that is added to ``rotation``'s.
-        shear: uniform in +- this, the horizontal shift for each unit of height: the slant of handwriting.
+        shear: uniform in +- this, the horizontal shift for each pixel of height: the slant of handwriting.
         scale: log-uniform in [1 / scale, scale], the same along both axes; at least 1.
         aspect: log-uniform in [1 / aspect, aspect], width against height; at least 1.
-        matrix_sigma: standard deviation of normal noise on each entry of the 2x2 matrix (the paper's TFA, 0.1).
+        matrix_sigma: standard deviation of normal noise on each entry of the 2x2 matrix (the paper's TFA, 0.1), whose
+            coordinates are [-1, 1] along either side.
         flip: mirror left to right with probability 1/2.
         padding: what lies beyond the border: zeros (the paper's; the mean grey of a standardised image), the pixels of
             the border, or the image mirrored at it.
@@ -79,6 +80,9 @@ class RandomAffine:
         row_x = [cosine * horizontal, cosine * slant - sine * vertical, shift_x]
         row_y = [sine * horizontal, sine * slant + cosine * vertical, shift_y]
         maps = torch.stack(row_x + row_y, dim=1).view(count, 2, 3)
+        if height != width:  # angles are of pixels, and [-1, 1] covers more of them along the longer side
+            maps[:, 0, 1] *= height / width
+            maps[:, 1, 0] *= width / height
         if self.matrix_sigma:
             noise = torch.randn(count, 2, 2, generator=generator, device=images.device)
             maps[:, :, :2].add_(noise, alpha=self.matrix_sigma)
