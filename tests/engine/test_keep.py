@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import dataclass
 
 import pytest
@@ -54,6 +55,16 @@ def test_the_most_confident_evaluation_is_kept(saved, tmp_path):
         saved.keep(step)
     assert saved.folders == [tmp_path / "kept" / "model"] * 2  # at 10 and 20; the tie at 40 keeps the earlier
     assert saved.step == 20
+
+
+@pytest.mark.parametrize("undefined", [math.nan, -math.inf, math.inf])
+def test_a_score_that_is_not_finite_gives_way_to_the_first_finite_one_and_never_comes_back(saved, undefined):
+    kept = []
+    for step, value in ((10, undefined), (20, undefined), (30, -5.0), (40, undefined), (50, 0.5)):
+        saved.lines((step, 0.0))
+        saved.keep(step, lambda lines, value=value: value)
+        kept.append(saved.step)
+    assert kept == [10, 10, 30, 30, 50]
 
 
 def test_without_a_mask_the_confident_share_at_the_evaluation_counts():

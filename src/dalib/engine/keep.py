@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from dalib.engine.results import Kept
@@ -23,11 +24,12 @@ def keep_if_better(
         results: hold the metrics up to this step, and what is kept.
         step: number of steps done, an evaluation.
         score: the metrics up to there -> how good the weights are. A score that is not finite is never better than
-            another.
+            another, and every finite one is better than it.
         model: gives the model with these weights.
     """
     value, best = score(results.lines_until(step)), results.kept()
-    if best is None or value > best.score:
+    # not value > best.score alone: nothing is greater than NaN, which would be kept for ever
+    if best is None or (math.isfinite(value) and not (math.isfinite(best.score) and best.score >= value)):
         results.keep(Kept(step, value), model())
 
 
