@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from safetensors.torch import load_file, save_file
 import dalib
 from dalib.core.errors import UserError
 from dalib.models.network import load_classifier, load_model
+from dalib.models.timm_folder import write_timm_folder
 from dalib.run.export import export
 from dalib.run.finished.load import open_model
 from untrained_runs import CLASSES, KINDS, make_run, write_deep_photos, write_photos
@@ -59,6 +61,18 @@ def test_timm_opens_the_folder(kind, runs, folders):
     assert tuple(data["input_size"]) == (preprocessing.channels, preprocessing.input_size, preprocessing.input_size)
     assert tuple(data["mean"]) == preprocessing.mean
     assert network.pretrained_cfg["label_names"] == list(CLASSES)
+
+
+@pytest.mark.parametrize(("crop", "size"), [(224, 256), (443, 506), (160, 212)])
+def test_timm_scales_images_to_the_size_of_the_rows(crop, size, runs):
+    model, description = load_classifier(runs["photo-plain"].root / "model")
+    described = replace(description, preprocessing=replace(description.preprocessing, size=size, crop=crop))
+    folder = runs["photo-plain"].root / f"of-{size}"
+    folder.mkdir()
+    write_timm_folder(folder, model, model, described)
+    config = timm.create_model(f"local-dir:{folder}", pretrained=True).pretrained_cfg
+    scaling = timm.data.create_transform(**timm.data.resolve_data_config(config)).transforms[0]
+    assert scaling.size == size
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("photo")])

@@ -22,6 +22,7 @@ folders are still read.
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -190,11 +191,21 @@ def _preprocessing_of(preprocessing: Preprocessing) -> dict[str, Any]:
     return {
         "input_size": [preprocessing.channels, preprocessing.input_size, preprocessing.input_size],
         "interpolation": preprocessing.interpolation,
-        "crop_pct": preprocessing.input_size / preprocessing.size,
+        "crop_pct": _crop_share(preprocessing.input_size, preprocessing.size),
         "crop_mode": "squash" if preprocessing.fit == "stretch" else "center",
         "mean": list(preprocessing.mean or ()),
         "std": list(preprocessing.std or ()),
     }
+
+
+def _crop_share(crop: int, size: int) -> float:
+    """Returns the share of ``size`` that the crop is, as timm divides by it and rounds down: to ``size`` again.
+
+    >>> _crop_share(224, 256), int(443 / (443 / 506)), int(443 / _crop_share(443, 506))
+    (0.875, 505, 506)
+    """
+    share = crop / size
+    return share if int(crop / share) == size else math.nextafter(share, 0)
 
 
 def is_timm_folder(folder: Path) -> bool:
