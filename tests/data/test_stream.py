@@ -336,6 +336,7 @@ def test_images_apart_are_drawn_by_themselves_half_as_many_and_change_nothing_el
     with_them, without = made["with"].batch_at(3), made["without"].batch_at(3)
     assert with_them.outside.shape == (3, 1)
     assert ((with_them.outside >= 20) & (with_them.outside < 30)).all()
+    assert [made[name].images_per_step for name in ("with", "without", "none")] == [2 * 6 + 3, 2 * 6, 2 * 6]
     assert without.outside is None
     assert made["none"].batch_at(3).outside is None
     assert torch.equal(with_them.source, without.source)

@@ -164,7 +164,8 @@ class TwoDomainStream:
     @property
     def images_per_step(self) -> int:
         """Distinct images that one step reads, over all ranks."""
-        return self.sampling.batch * self.sampling.world * (2 if self.views.target else 1)
+        of_domains = self.sampling.batch * (2 if self.views.target else 1)
+        return self.sampling.world * (of_domains + (0 if self.outside is None else self._outside_batch))
 
     @property
     def in_memory(self) -> bool:
@@ -194,8 +195,12 @@ class TwoDomainStream:
             hints=hints,
         )
 
+    @property
+    def _outside_batch(self) -> int:
+        return max(1, self.sampling.batch // 2)
+
     def _outside(self, rows: Rows, step: int) -> Tensor:
-        images = self._rows(rows, self._indices("outside", step, len(rows), max(1, self.sampling.batch // 2)))
+        images = self._rows(rows, self._indices("outside", step, len(rows), self._outside_batch))
         if self.views.common is not None:
             images = self.views.common(images, self._generator("outside", step))
         return self._augment(self.views.target[0], images, "outside view", step)
