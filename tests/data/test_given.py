@@ -139,6 +139,14 @@ def test_a_target_may_yield_images_alone():
         assert len(keep_unlabelled(target).files) == 6
 
 
+def test_labels_may_be_identifiers_whose_numbers_name_few_classes():
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 8), np.uint8)
+    identifiers = [9_000_000_000_000, 17, 17, 9_000_000_000_000]  # a name for each number below takes all memory
+    for data in ((images, identifiers), [*zip(images, identifiers, strict=True)]):
+        kept = keep_labelled(data)
+        assert [row.split(",")[1] for row in kept.list.read_text().split()] == ["label", *map(str, identifiers)]
+
+
 def test_the_same_images_are_kept_once_and_others_beside_them(cache):
     first = keep_labelled((PIXELS, LABELS))
     before = first.files[0].stat().st_mtime_ns

@@ -45,8 +45,8 @@ from dalib.data.objects import (
     column_of_frame,
     columns_of_frame,
     items_of,
-    labels_of,
     listed,
+    names_of_labels,
     numbered,
     picture_of,
 )
@@ -170,8 +170,8 @@ def labelled_items(data: Any, argument: str, column: str | None = None) -> Items
     if _is_pair_of_sequences(data):
         images, labels = data
         sequence = _sequence_of(images, argument)
-        numbers, classes = labels_of(labels, None, len(sequence), argument)
-        items = _items([*zip(sequence, (classes[each] for each in numbers.tolist()), strict=True)], sequence)
+        names = names_of_labels(labels, None, len(sequence), argument)
+        items = _items([*zip(sequence, names, strict=True)], sequence)
         return _with_column(items, column, cells)
     if isinstance(data, np.ndarray | Tensor):
         raise UserError(Setting(argument), ": images without labels; give a pair (images, labels)")
@@ -462,8 +462,7 @@ def _require_some(
 def _names_of_labels(labels: list[Any], items: Items, argument: str) -> list[str]:
     if all(label is None for label in labels):
         raise items.no_labels(argument)
-    numbers, classes = labels_of([_plain(label) for label in labels], items.classes, len(labels), argument)
-    return [classes[number] for number in numbers.tolist()]
+    return names_of_labels([_plain(label) for label in labels], items.classes, len(labels), argument)
 
 
 def _list_text(paths: Sequence[str], labels: Sequence[str] | None, column: tuple[str, Sequence[str]] | None) -> str:

@@ -19,6 +19,8 @@ from dalib.data.spelling import Classes, require_labels, united
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 _NO_DATA_SET = (dict, tuple, bytes, bytearray)  # that have a length and items
 _RGBA = 4  # channels
 _WHITE = 255
@@ -385,31 +387,64 @@ def _on_white(array: np.ndarray) -> np.ndarray:
 def labels_of(
     labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Returns (N,) int64 labels and the names of the classes.
+    """Returns (N,) int64 labels and the names of the classes; those of numbers are "0" to the greatest of them.
 
     Raises:
         UserError: not one for each image, neither whole numbers nor names, a missing one, or a number that is no class.
     """
+    given = _checked_labels(labels, classes, count, argument)
+    if isinstance(given, np.ndarray):
+        return torch.from_numpy(given), classes or tuple(map(str, range(int(given.max()) + 1)))
+    numbers, names = _numbers_of_names(given, classes)
+    return torch.tensor(numbers), names
+
+
+def names_of_labels(labels: Any, classes: tuple[str, ...] | None, count: int, argument: str) -> list[str]:
+    """Returns the name of each image's class, as :func:`labels_of` has it; numbers may be as large as identifiers.
+
+    Raises:
+        UserError: as :func:`labels_of`.
+
+    >>> names_of_labels([2_000_000_000, 7], None, 2, "labels")
+    ['2000000000', '7']
+    """
+    given = _checked_labels(labels, classes, count, argument)
+    if isinstance(given, np.ndarray):
+        return [str(each) if classes is None else classes[each] for each in given.tolist()]
+    numbers, names = _numbers_of_names(given, classes)
+    return [names[each] for each in numbers]
+
+
+def _numbers_of_names(given: Sequence[str], classes: tuple[str, ...] | None) -> tuple[list[int], tuple[str, ...]]:
+    """Returns the number of each name among the classes, all of which are known, and the classes; None unites names."""
+    if classes is None:
+        names, (numbers,) = united([given])
+        return numbers, names
+    known = Classes(classes)
+    return [number for each in given if (number := known.find(each)) is not None], classes
+
+
+def _checked_labels(
+    labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
+) -> NDArray[np.int64] | list[str]:
+    """Returns labels as numbers of classes, or as names of them; errors are those of :func:`labels_of`."""
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise UserError(
             Setting(argument),
             f": expected one label for each of the {count} images, got {values.shape}{_remedy_of_shape(values, count)}",
         )
-    given = values.tolist()
+    given: list[Any] = values.tolist()
     require_labels(given, argument, classes or ())
     if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
-        if classes is None:
-            names, (numbers,) = united([given])
-            return torch.tensor(numbers), names
-        known = Classes(classes)
-        missing = sorted({each for each in given if known.find(each) is None})
-        if missing:
-            raise UserError(
-                Setting(argument),
-                f": the labels {some_quoted(missing)} are none of the classes {some_quoted(classes)}",
-            )
-        return torch.tensor([known.find(each) for each in given]), classes
+        if classes is not None:
+            known = Classes(classes)
+            if missing := sorted({each for each in given if known.find(each) is None}):
+                raise UserError(
+                    Setting(argument),
+                    f": the labels {some_quoted(missing)} are none of the classes {some_quoted(classes)}",
+                )
+        return given
     if values.dtype.kind not in "iu":
         whole = values.dtype.kind == "b" or (values.dtype.kind == "f" and bool((values == np.rint(values)).all()))
         remedy = "; give labels.astype(int)" if whole else ""
@@ -418,7 +453,7 @@ def labels_of(
     if low < 0 or (classes is not None and high >= len(classes)):
         most = "" if classes is None else f" to {len(classes) - 1} ({some_quoted(classes)})"
         raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
-    return torch.from_numpy(values.astype(np.int64)), classes or tuple(map(str, range(high + 1)))
+    return values.astype(np.int64)
 
 
 def _remedy_of_shape(labels: np.ndarray, count: int) -> str:
