@@ -155,6 +155,15 @@ def test_several_files_of_weights_are_no_choice_of_ours_and_one_is(hub, content)
     assert "has no file of weights" in refusal("hf_hub:lab/none")
 
 
+def test_weights_in_a_folder_of_the_repository_are_recorded_with_their_commit_and_checked(hub, content):
+    commit = hub.put("lab/parts", **{"parts/own__safetensors": content})
+    found = fetch_weights("hf_hub:lab/parts", NETWORK)
+    assert (found.revision, found.file) == (commit, "parts/own.safetensors")
+    assert fetch_weights(found.pinned, NETWORK) == found
+    found.path.resolve().write_bytes(content[:-1] + b"\0")
+    assert "damaged, its sha256 is" in refusal("hf_hub:lab/parts")
+
+
 def test_a_download_that_is_cut_off_goes_on_by_itself(hub, content, monkeypatch):
     monkeypatch.setattr(time, "sleep", lambda seconds: None)
     hub.breaks = 2

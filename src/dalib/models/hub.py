@@ -206,7 +206,7 @@ def cached_networks() -> list[CachedNetwork]:
             continue
         own = known_repository(network) == repository
         licence = _licence_in(_in_cache(name, "README.md")) or (licence_of(network) if own else None)
-        found.append(CachedNetwork(repository, path.parent.name, network, own, path, licence))
+        found.append(CachedNetwork(repository, _snapshot_of(path).name, network, own, path, licence))
     return found
 
 
@@ -380,7 +380,7 @@ class _Asking:
     def say_offline(self, path: Path) -> None:
         """Prints why the hub was not asked, unless there was no need to."""
         if self.why:
-            say(f"note: {self.why}: {self.name.repository} is taken from the cache, revision {path.parent.name}")
+            say(f"note: {self.why}: {self.name.repository} is taken from the cache, revision {_snapshot_of(path).name}")
 
     def unreachable(self) -> UserError:
         """Returns the message for a machine with neither a network connection nor a copy."""
@@ -467,7 +467,13 @@ def _weights(name: _Name, path: Path) -> HubWeights:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); delete it, and give the command again") from None
-    return HubWeights(name.repository, path.parent.name, path.name, digest, path)  # .../snapshots/COMMIT/FILE
+    snapshot = _snapshot_of(path)
+    return HubWeights(name.repository, snapshot.name, path.relative_to(snapshot).as_posix(), digest, path)
+
+
+def _snapshot_of(path: Path) -> Path:
+    """Returns the folder of a file's commit in the hub's cache, .../snapshots/COMMIT; files may lie deeper in it."""
+    return next(each for each in path.parents if each.parent.name == "snapshots")
 
 
 def _checked(weights: HubWeights, listed: _Listed) -> HubWeights:
