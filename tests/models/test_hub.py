@@ -155,6 +155,16 @@ def test_several_files_of_weights_are_no_choice_of_ours_and_one_is(hub, content)
     assert "has no file of weights" in refusal("hf_hub:lab/none")
 
 
+def test_weights_of_another_name_are_found_in_the_cache(hub, content, monkeypatch):
+    hub.put("lab/own", own__safetensors=content, config__json=config_of(NETWORK))
+    found = fetch_weights("hf_hub:lab/own", NETWORK)
+    hub.requests.clear()
+    assert fetch_weights(found.pinned, NETWORK) == found
+    assert hub.requests == []
+    without_network(monkeypatch)
+    assert fetch_weights("hf_hub:lab/own", NETWORK) == found
+
+
 def test_weights_in_a_folder_of_the_repository_are_recorded_with_their_commit_and_checked(hub, content):
     commit = hub.put("lab/parts", **{"parts/own__safetensors": content})
     found = fetch_weights("hf_hub:lab/parts", NETWORK)

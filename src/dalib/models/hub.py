@@ -104,10 +104,10 @@ def fetch_weights(asked: str, network: str) -> HubWeights:
     """
     name = _named("weights", asked, network)
     with _Asking(name, network) as asking:
-        cached = None if name.commit is None else _in_cache(name)
+        cached = None if name.commit is None else _weights_in_cache(name)
         listed = None if cached else asking.hub()
         if listed is None:
-            cached = cached or _in_cache(name)
+            cached = cached or _weights_in_cache(name)
             if cached is None:
                 raise asking.unreachable()
             asking.say_offline(cached)
@@ -197,7 +197,7 @@ def cached_networks() -> list[CachedNetwork]:
     found = []
     for repository in sorted(each.repo_id for each in kept if each.repo_type == "model"):
         name = _Name("weights", f"{PREFIXES[0]}{repository}", repository, None, None)
-        path, config = _in_cache(name), _in_cache(name, CONFIG)
+        path, config = _weights_in_cache(name), _in_cache(name, CONFIG)
         if path is None:
             continue
         try:
@@ -449,16 +449,25 @@ def _file_of(name: _Name, listed: _Listed) -> str:
     )
 
 
-def _in_cache(name: _Name, file: str | None = None, revision: str | None = None) -> Path | None:
-    """Returns a file of a repository, by default that of the weights, if it is in the cache."""
+def _weights_in_cache(name: _Name) -> Path | None:
+    """Returns the weights of a repository, if they are in the cache.
+
+    Those of a name of their own are the one file of safetensors beside or below config.json, which is fetched first.
+    """
+    for file in (name.file, WEIGHTS):
+        if file is not None and (found := _in_cache(name, file)) is not None:
+            return found
+    config = _in_cache(name, CONFIG)
+    own = [] if config is None else list(config.parent.rglob("*.safetensors"))
+    return own[0] if len(own) == 1 else None
+
+
+def _in_cache(name: _Name, file: str, revision: str | None = None) -> Path | None:
+    """Returns a file of a repository, if it is in the cache."""
     from huggingface_hub import try_to_load_from_cache
 
-    for each in (file,) if file else (name.file, WEIGHTS):
-        if each is not None:
-            found = try_to_load_from_cache(name.repository, each, revision=revision or name.revision)
-            if isinstance(found, str):
-                return Path(found)
-    return None
+    found = try_to_load_from_cache(name.repository, file, revision=revision or name.revision)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _weights(name: _Name, path: Path) -> HubWeights:
