@@ -30,14 +30,16 @@ def test_adamatch_is_its_equation():
     )
 
 
-def test_the_source_alone_leaves_no_trace_in_the_running_statistics():
+@pytest.mark.parametrize("momentum", [0.1, None])  # None is the plain mean over batches
+def test_the_source_alone_leaves_no_trace_in_the_running_statistics(momentum):
     method, batch = AdaMatch(student_of(), CLASSES, steps=10), batch_of()
+    method.student[0].momentum = momentum
     joint = copy.deepcopy(method.student)
     joint(torch.cat([batch.source, *batch.target]))
     method.loss(batch, step=0)
     torch.testing.assert_close(method.student[0].running_mean, joint[0].running_mean)
     torch.testing.assert_close(method.student[0].running_var, joint[0].running_var)
-    assert method.student[0].momentum == 0.1
+    assert method.student[0].momentum == momentum
 
 
 def test_the_moving_means_are_plain_ones_at_first_and_are_kept_in_the_state():

@@ -230,3 +230,5 @@ def _resting_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for norm, momentum in zip(norms, before, strict=True):
             norm.momentum = momentum
+            if momentum is None and norm.training and norm.num_batches_tracked is not None:
+                norm.num_batches_tracked -= 1  # without a momentum the averages are means over the batches counted
