@@ -54,7 +54,7 @@ nitpick_ignore = [
     ("py:class", "dalib.adaptation.settings.Made"),
     ("py:class", "dalib.core.checked_settings.Settings"),
     ("py:class", "dalib.data.prefetch.Made"),
-    ("py:class", "dalib.engine.distributed.Said"),
+    ("py:class", "dalib.engine.distributed.Result"),
     ("py:class", "dalib.models.compiled.Forward"),
 ]
 nitpick_ignore_regex = [(r"py:(class|obj|data|exc)", r"(?!dalib\.).*")]

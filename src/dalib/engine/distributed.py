@@ -26,7 +26,7 @@ from dalib.core.errors import ReportedByRankZeroError, UserError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-Said = TypeVar("Said")
+Result = TypeVar("Result")
 
 TIMEOUT = timedelta(minutes=60)
 """Time that a rank waits for the others: the first one may decode images or judge for long. A dead rank is noticed
@@ -45,6 +45,7 @@ class World:
 
     Attributes:
         rank: 0 to size - 1; the first one writes, prints and judges.
+        size: number of processes.
         local_rank: the process's number on its machine, and that of its GPU.
     """
 
@@ -58,25 +59,25 @@ class World:
 
     @contextmanager
     def first_prints(self) -> Iterator[None]:
-        """Discards what the other ranks print meanwhile, beside errors, which is what the first one prints."""
+        """Discards what ranks other than the first print in the block, except errors: they would print the same."""
         if self.first:
             yield
             return
         with silence():
             yield
 
-    def from_first(self, say: Callable[[], Said]) -> Said:
-        """Calls ``say()`` on the first rank and returns its result on all; an error there is raised everywhere.
+    def from_first(self, compute: Callable[[], Result]) -> Result:
+        """Calls ``compute()`` on the first rank and returns its result on all; an error there is raised everywhere.
 
         The result is pickled between processes of one training; nothing of it comes from a file.
         """
         if self.size == 1:
-            return say()
-        message: list[Any] = [None, None]
+            return compute()
+        message: list[Any] = [None, None]  # the result, or the error in words
         failed: Exception | None = None
         if self.first:
             try:
-                message[0] = say()
+                message[0] = compute()
             except Exception as error:  # the others wait for an answer: it is what went wrong
                 failed, message[1] = error, f"{type(error).__name__}: {error}"
         dist.broadcast_object_list(message, src=0, device=torch.device("cpu"))
@@ -84,8 +85,8 @@ class World:
             raise failed
         if message[1] is not None:
             raise ReportedByRankZeroError(message[1])
-        said: Said = message[0]
-        return said
+        result: Result = message[0]
+        return result
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
@@ -99,16 +100,16 @@ class World:
                 yield
             self._barrier()
 
-    def from_all(self, here: Said) -> list[Said]:
+    def from_all(self, here: Result) -> list[Result]:
         """Returns the objects of all ranks, in the order of the ranks, on each of them."""
         if self.size == 1:
             return [here]
-        said: list[Said] = []
+        results: list[Result] = []
         for rank in range(self.size):  # dist.all_gather_object would take a GPU
             message = [here]
             dist.broadcast_object_list(message, src=rank, device=torch.device("cpu"))
-            said.append(message[0])
-        return said
+            results.append(message[0])
+        return results
 
     def place_on_machine(self) -> tuple[int, int]:
         """Returns the number of this process among those of its machine, and how many these are."""
