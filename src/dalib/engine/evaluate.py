@@ -32,7 +32,7 @@ def evaluated_rows(count: int) -> Tensor:
 
 
 def of_evaluated(values: Tensor, count: int) -> Tensor:
-    """Returns the values (N, ...) of the images that ``count`` predictions are of: of all N, or of those evaluated."""
+    """Returns those of the values (N, ...) that belong to ``count`` predictions: all, or of the evaluated images."""
     return values if len(values) == count else values[evaluated_rows(len(values))]
 
 
@@ -42,6 +42,7 @@ def representing_rows(count: int, most: int = MOST_EVALUATED) -> Tensor:
 
 
 def _drawn(count: int, most: int, seed: int) -> Tensor:
+    """Draws ``most`` of ``count`` numbers without repetition, all if there are no more; int64, ascending."""
     drawn = permuted(torch.arange(min(count, most)).numpy(), count, seed)
     return torch.from_numpy(drawn).sort().values
 
@@ -65,7 +66,7 @@ def plain_representation(source: LabelledImages, target: Rows, rows: Tensor | No
 
 
 def _mean_over_views(features: Tensor) -> Tensor:
-    """(N, V, D) -> (N, D) float32."""
+    """Computes (N, V, D) -> (N, D) float32."""
     return features.float().mean(dim=1)
 
 
@@ -78,7 +79,7 @@ class Evaluator:
         target: rows of the target, of which at most 2000 are read.
         plain_source, plain: rows of either domain -> input of a network, without augmentation.
         device: where networks compute.
-        predictor: network -> what predicts of it, such as its mean over stored views.
+        predictor: network -> the module that predicts with it, such as its mean over stored views.
         batch: rows that are predicted at once.
     """
 
@@ -118,10 +119,10 @@ class Evaluator:
 
         Args:
             evidence: what :meth:`evidence` returned for the finished model.
-            model: what predicts in the end, such as the mean over warps, on the device of this evaluator.
+            model: the module that predicts, such as the mean over warps, on the device of this evaluator.
             on_progress: called with (done, total), for the target and then for the validation images.
 
-        Of an evaluator without validation images, those of ``evidence`` stay.
+        Without validation images in this evaluator, their predictions are those in ``evidence``.
         """
         target = predict_probabilities(
             model, self.target, self.plain, device=self.device, batch=self.batch, on_progress=on_progress

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dalib.data.rows import Rows
 
 _FILE = "features.f16"  # of a key
-_SAVE_EVERY = 64  # batches: some seconds of work, which is what a kill can cost
+_SAVE_EVERY = 64  # batches: some seconds of work, which a kill can cost
 
 
 def extract_features(
@@ -44,7 +44,7 @@ def extract_features(
     begun: tuple[Tensor, int] | None = None,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
-    """Computes features (N, V, D) float16 on the CPU: ``backbone`` of each view of each row; or maps of any shape.
+    """Computes features (N, V, D) float16, on the CPU, of each view of each row; or maps (N, V, ...).
 
     Args:
         backbone: (B, C, H, W) float32 -> (B, D), or (B, ...) for maps (N, V, ...), in evaluation mode. The last batch
@@ -136,11 +136,11 @@ class FeatureStore:
         return _mapped(place / _FILE, shape) if there else None
 
     def sizes(self) -> frozenset[int]:
-        """Lists the sizes in bytes of all stored features; a key whose features have none of them is not there."""
+        """Lists the sizes in bytes of all stored features; features of another size are not stored."""
         return frozenset(each.stat().st_size for each in self.folder.glob(f"*/{_FILE}"))
 
     def has_place(self, key: str, size: int) -> bool:
-        """Returns whether the disk has room of so many bytes for a key already, as extraction begins by taking it."""
+        """Returns whether the file of a key has this size in bytes, which extraction reserves before it begins."""
         path = self.folder / key / _FILE
         return path.is_file() and path.stat().st_size == size
 
@@ -311,7 +311,7 @@ def _done(place: Path, shape: tuple[int, ...]) -> int:
 
 
 def _saving(path: Path, index: Path, note: Mapping[str, object], end: int) -> Callable[[int], None]:
-    """Returns what is called with the row that is reached, and now and then brings rows and index to the disk."""
+    """Returns a callback for the number of rows done, which syncs rows and index every so many batches."""
     batches = 0
 
     def on_batch(rows: int) -> None:

@@ -34,7 +34,7 @@ def keep_if_better(
 
 
 def most_confident(lines: Sequence[Line], every: int) -> float:
-    """Returns the mean mask rate over the steps since the previous evaluation; one takes place every so many steps.
+    """Returns the mean mask rate over the steps since the previous evaluation; ``every`` is the steps between two.
 
     For methods without a mask, it is the share of confident target images at this evaluation.
     Source: how the authors' code chooses the epoch.

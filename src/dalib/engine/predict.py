@@ -26,9 +26,15 @@ def predict_probabilities(
     batch: int = 256,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    """Class probabilities (N, K) float32 on the CPU of all rows in order; the model's mode is left as it was.
+    """Computes class probabilities (N, K) float32, on the CPU, of all rows in order; the model keeps its mode.
 
-    ``on_progress`` is called with (done, total).
+    Args:
+        model: input -> logits (B, K), alone or first in a tuple.
+        images: N > 0 rows.
+        normalize: rows -> input of the model, without augmentation.
+        device: where the model is.
+        batch: rows that are predicted at once.
+        on_progress: called with (done, total).
     """
     parts = []
     with evaluating(model), torch.no_grad():
@@ -50,9 +56,12 @@ def predict_with_features(
     device: torch.device,
     batch: int = 256,
 ) -> tuple[Tensor, Tensor]:
-    """:func:`predict_probabilities`, and the features (N, D) float32 that the ``head``, a part of the model, saw.
+    """Computes what :func:`predict_probabilities` does, and the input (N, D) float32 of the model's head, on the CPU.
 
-    Where the head sees several views of an image, one after the other, the features are their mean.
+    Args:
+        head: part of the model, called once a batch with (B, D), or with (B * V, D), image by image, for V views of
+            each; the features of an image are then the mean over its views.
+        model, images, normalize, device, batch: see :func:`predict_probabilities`.
     """
     seen: list[Tensor] = []
     counts: list[int] = []
@@ -85,12 +94,13 @@ def recompute_statistics(
 ) -> bool:
     """Replaces the running statistics of batch normalisation by those of plain images, in place.
 
-    Returns whether the model has any that can be replaced.
-
     What ran during training is of augmented images, and of the network as it was some steps ago. The images, at most
     ``most`` of them, are spread evenly over the rows, and so are those of each batch, in case the rows lie class by
     class. Weights, modes and the momentum stay; a model without batch normalisation is left alone, and so is what stays
     in evaluation mode when the model is set to train: a frozen backbone.
+
+    Returns:
+        Whether the model has statistics that can be replaced.
 
     Raises:
         ValueError: fewer than two images.
@@ -126,7 +136,7 @@ def recompute_statistics(
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode inside; afterwards every submodule is back in the mode it had, frozen BatchNorm included."""
+    """Puts a model into evaluation mode for the block, then every submodule back into the mode that it had."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:

@@ -75,7 +75,7 @@ class MetricsLog:
         self._rows.append(torch.stack([value.detach().float() for value in values.values()]))
 
     def take_means(self, images_per_step: int) -> Means:
-        """Returns the means of what was recorded since the last line, with the speed. Of the device it waits here.
+        """Returns the means of what was recorded since the last line, with the speed. Waits for the device.
 
         Raises:
             TrainingDivergedError: a value that is not finite, named with the step at which it first came up.

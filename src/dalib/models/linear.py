@@ -218,7 +218,7 @@ def _rows_of(features: Tensor | Any) -> Any:
 
 
 def _mean_squared_length(rows: Any) -> float:
-    """Computes it of the centred rows; the bias takes up what all rows share. 1 for rows that are all alike."""
+    """Computes the mean squared length of the centred rows, as the bias takes up their mean; 1 if all are alike."""
     squares = rows.multiply(rows) if hasattr(rows, "multiply") else np.square(rows)
     mean = np.asarray(rows.mean(axis=0), dtype=np.float64)
     scale = float(squares.sum(dtype=np.float64)) / rows.shape[0] - float(np.square(mean).sum())
@@ -226,7 +226,7 @@ def _mean_squared_length(rows: Any) -> float:
 
 
 def _folds(labels: NDArray[np.int64], folds: int, seed: int) -> NDArray[np.int64]:
-    """(N,) the fold of each row; each class is dealt out in turn."""
+    """Returns the fold (N,) of each row; the rows of each class are dealt out in turn."""
     random, found, dealt = np.random.default_rng(seed), np.empty(len(labels), dtype=np.int64), 0
     for label in np.unique(labels):
         rows = random.permutation(np.flatnonzero(labels == label))
