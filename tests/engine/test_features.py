@@ -113,20 +113,23 @@ def test_after_a_kill_it_goes_on_where_it_was(tmp_path, monkeypatch):
     assert calls == [4, 8, 10]
 
 
-@pytest.mark.parametrize("damage", ["short file", "no index", "bad index", "other shape"])
+@pytest.mark.parametrize("damage", ["short file", "long file", "no index", "bad index", "other shape"])
 def test_what_is_damaged_is_extracted_anew(tmp_path, damage):
     calls = []
     stored(FeatureStore(tmp_path), calls)
     path, index = tmp_path / "key" / "features.f16", tmp_path / "key" / "index.json"
     if damage == "short file":
         path.write_bytes(path.read_bytes()[:-2])
+    elif damage == "long file":
+        path.write_bytes(path.read_bytes() + b"12")
     elif damage == "no index":
         index.unlink()
     elif damage == "bad index":
         index.write_text('{"shape": [10')
     else:
         index.write_text(json.dumps({"shape": [10, 6, 1], "done": 10}))
-    assert torch.equal(stored(FeatureStore(tmp_path), calls), extracted())
+    for _ in range(2):  # the second time it is whole
+        assert torch.equal(stored(FeatureStore(tmp_path), calls), extracted())
     assert calls == [4, 8, 10] * 2
 
 

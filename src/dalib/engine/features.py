@@ -328,8 +328,7 @@ def _reserve(path: Path, size: int) -> None:
     with path.open("ab") as file:  # without cutting it to nothing: another process may have it mapped
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)  # a full disk is told now, and not by a signal while writing
-        else:
-            file.truncate(size)
+        file.truncate(size)  # a file that was longer would never be taken for whole
 
 
 def _flush(path: Path) -> None:
