@@ -19,11 +19,14 @@ from torch import Tensor, nn
 
 from dalib.adaptation.adamatch import AdaMatch
 from dalib.adaptation.fixmatch import FixMatch
+from dalib.adaptation.hints import TrustedHints, WithHints
 from dalib.adaptation.inputs import MethodInputs
+from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.methods import METHODS as LIST
 from dalib.adaptation.methods import method_class, settings_of
+from dalib.adaptation.outside import UnknownApart
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.errors import UserError
@@ -35,6 +38,7 @@ from dalib.engine.runlog import MetricsLog
 CLASSES, BATCH, STEPS = 3, 8, 6
 SOURCE, TARGET = torch.randn(2, 20, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 PRIOR = torch.tensor([0.5, 0.3, 0.2])
+HINTS = torch.eye(CLASSES)[TARGET[:, :CLASSES].argmax(dim=1)][:, None]
 
 
 class Student(nn.Module):
@@ -46,7 +50,7 @@ class Student(nn.Module):
         self.head = nn.Linear(7, CLASSES)
 
     def forward(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.features(rows)
+        features = self.features(rows.flatten(1))
         return self.head(features), features
 
 
@@ -85,20 +89,35 @@ def listed(name: str):
 
 METHODS |= {name: listed(name) for name in LIST if name not in METHODS}
 
+BESIDE = {
+    "masked images": lambda method: MaskedConsistency(method, ratio=0.0, threshold=0.4),  # a mask is of its rank
+    "images apart": lambda method: UnknownApart(method, weight=0.5),
+    "hints": lambda method: WithHints(method, TrustedHints(HINTS, HINTS[:, 0])),
+}
+"""What may stand beside a method: the student passes a second time, outside of what averages gradients."""
+
+
+def with_addition(add):
+    return lambda network: add(METHODS["self-ensemble"](network))
+
+
+METHODS |= {f"self-ensemble, {name}": with_addition(add) for name, add in BESIDE.items()}
+
 
 def plain(rows: Tensor, generator: torch.Generator) -> Tensor:
     """A view that draws nothing, so that an image looks the same on whichever rank it comes up."""
-    return rows
+    return rows[:, None, None]
 
 
-def stream(world: World, views: int) -> TwoDomainStream:
+def stream(world: World, views: int, *, apart: bool = False) -> TwoDomainStream:
     return TwoDomainStream(
         SOURCE,
         torch.arange(20) % CLASSES,
         TARGET,
-        views=DomainViews(plain, (plain, lambda rows, generator: rows * 1.1)[:views]),
+        views=DomainViews(plain, (plain, lambda rows, generator: plain(rows * 1.1, generator))[:views]),
         sampling=Sampling(BATCH // world.size, 3, world.rank, world.size),
         device=torch.device("cpu"),
+        outside=TARGET * 2 if apart else None,
     )
 
 
@@ -108,7 +127,9 @@ def flat(tensors) -> list[float]:
 
 def trained(make, world: World, out: Path) -> dict:
     method = make(student())
-    batches = stream(world, method.target_views)
+    batches = stream(world, method.target_views, apart=isinstance(method, UnknownApart))
+    if isinstance(method, WithHints):
+        batches = batches.with_hints(HINTS)
     method.loss(batches.batch_at(0), 0).total.backward()
     found = {"gradient": flat(parameter.grad for parameter in method.student.parameters())}
     optimizer = torch.optim.Adam([{"params": list(method.student.parameters()), "lr": 0.05, "initial_lr": 0.05}])
@@ -128,7 +149,7 @@ def statistics(module: nn.Module) -> list[float]:
 
 def norms(world: World) -> dict:
     torch.manual_seed(1)
-    network = nn.Sequential(nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, CLASSES)).double()
+    network = nn.Sequential(nn.Flatten(), nn.Linear(5, 7), nn.BatchNorm1d(7), nn.Linear(7, CLASSES)).double()
     method = SelfEnsemble(network, CLASSES, threshold=0.0)
     method.loss(stream(world, 2).batch_at(0), 0)
     found = {}

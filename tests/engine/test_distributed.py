@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from distributed_worker import METHODS, flat, free_port, student
+from distributed_worker import BESIDE, METHODS, flat, free_port, student
 
 from dalib.core.console import say_warning
 from dalib.core.errors import UserError
@@ -17,6 +17,7 @@ from dalib.engine.distributed import World, first_host, joined, world_of
 WORKER = Path(__file__).parent / "distributed_worker.py"
 #: Methods whose step is that of one process that has the whole batch, to rounding.
 LIKE_ONE_PROCESS = ["source-only", "self-ensemble", "self-ensemble, prototypes", "mean-teacher", "fixmatch"]
+LIKE_ONE_PROCESS += [f"self-ensemble, {name}" for name in BESIDE]
 
 
 def started(size: int, *program: str | Path) -> list[subprocess.Popen]:
