@@ -133,6 +133,13 @@ def test_what_is_damaged_is_extracted_anew(tmp_path, damage):
     assert calls == [4, 8, 10] * 2
 
 
+def test_stored_features_are_listed_while_another_process_removes_a_file(tmp_path):
+    stored(FeatureStore(tmp_path), [])
+    (before,) = FeatureStore(tmp_path).entries()
+    (tmp_path / "key" / "rows-0.json").symlink_to(tmp_path / "gone")  # is listed, and is not there when it is asked for
+    assert FeatureStore(tmp_path).entries() == (before,)
+
+
 def test_a_place_that_cannot_be_written_is_told(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="DALIB_CACHE"):

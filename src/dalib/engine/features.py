@@ -109,7 +109,7 @@ class FeatureStore:
         """Lists the stored features by key."""
         found = []
         for index in sorted(self.folder.glob("*/index.json")):
-            size = sum(each.stat().st_size for each in index.parent.iterdir())
+            size = _bytes_in(index.parent)
             try:
                 content = read_json(index)
                 entry = FeatureEntry(
@@ -265,6 +265,16 @@ def weights_fingerprint(state: dict[str, Tensor]) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def _bytes_in(folder: Path) -> int:
+    """Returns the bytes of a folder's files, without those that another process removes or renames just now."""
+    found = 0
+    with contextlib.suppress(FileNotFoundError):
+        for each in folder.iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                found += each.stat().st_size
+    return found
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
