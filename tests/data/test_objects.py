@@ -105,8 +105,9 @@ def test_other_things_are_refused(dataset, message):
         Image.new("RGB", (4, 4), (255, 0, 0)),
         np.array([[[255, 0, 0]] * 4] * 4, dtype=np.uint8),
         torch.tensor([1.0, 0.0, 0.0])[:, None, None].expand(3, 4, 4),
+        torch.tensor([1.0, 0.0, 0.0], dtype=torch.bfloat16)[:, None, None].expand(3, 4, 4),
     ],
-    ids=["PIL", "array", "tensor"],
+    ids=["PIL", "array", "tensor", "bfloat16"],
 )
 def test_pictures_of_all_kinds_are_the_same(image):
     picture = picture_of(image)

@@ -236,7 +236,8 @@ def picture_of(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         return opaque(image)
     if isinstance(image, Tensor):
-        array = image.detach().cpu().numpy()
+        values = image.detach().cpu()
+        array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16
         if array.ndim == 3:
             array = array.transpose(1, 2, 0)
     elif isinstance(image, np.ndarray):
