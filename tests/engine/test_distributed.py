@@ -157,6 +157,11 @@ def test_an_environment_that_names_no_world_is_refused(environment):
         world_of(environment)
 
 
+def test_a_step_of_slurm_without_a_number_of_tasks_is_refused():
+    with pytest.raises(UserError, match=r"SLURM_STEP_NUM_TASKS.*: expected whole numbers"):
+        world_of({"SLURM_STEP_NUM_TASKS": "two", "SLURM_PROCID": "0"})
+
+
 def test_a_batch_script_of_slurm_is_one_process():
     assert world_of({"SLURM_NTASKS": "8", "SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "1"}) == World()
 

@@ -185,7 +185,7 @@ def world_of(environment: Mapping[str, str]) -> World:
     World(rank=0, size=1, local_rank=0)
     """
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
-    if "WORLD_SIZE" not in environment and int(environment.get("SLURM_STEP_NUM_TASKS") or 1) > 1:
+    if "WORLD_SIZE" not in environment and environment.get("SLURM_STEP_NUM_TASKS", "") not in ("", "0", "1"):
         names = ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS", "SLURM_LOCALID")
     try:
         rank, size, local_rank = (
