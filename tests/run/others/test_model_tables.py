@@ -1,11 +1,13 @@
 """Tables of probabilities that other programs wrote."""
 
+import re
+
 import numpy as np
 import pytest
 
 import dalib
 from dalib.core.errors import Setting, UserError
-from dalib.run.others.model_tables import checked_probabilities, read_table
+from dalib.run.others.model_tables import checked_probabilities, positions_of, read_table
 from models_elsewhere import AFTER, BEFORE, CLASSES, FEATURES, LABELS, NAMES, write_csv
 
 
@@ -90,3 +92,31 @@ def test_predictions_of_a_model_that_knows_unknown_images_are_read_as_those_of_k
     place.write_text(f"{header}\nx.jpg,unknown,0.6,cup,0.3,0.1\n")
     with pytest.raises(UserError, match="row 1: an image that is called unknown, in a table without the column known_"):
         read_table(place, "models")
+
+
+@pytest.mark.parametrize(
+    ("classes", "labels", "expected"),
+    [
+        (("1", "2", "3"), [1, 2, 3], [0, 1, 2]),
+        (("1", "2", "3"), [1, 2, 1], [0, 1, 0]),  # as positions they would be the second and the third class
+        (("2", "0", "1"), [0, 1, 2], [1, 2, 0]),
+        (("1", "2", "3"), [0, 1, 2], [0, 1, 2]),
+        (("a", "b", "c"), np.array([2.0, 0.0]), [2, 0]),  # pandas makes floats of whole numbers
+        (("a", "b", "c"), ["b", "a"], [1, 0]),
+    ],
+)
+def test_whole_numbers_that_name_classes_are_names_and_else_positions(classes, labels, expected):
+    assert positions_of(labels, classes, len(labels), Setting("validation")).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        ([1.0, float("nan"), 2.0], "validation: row 2 has no label"),
+        (["a", "B"], "the label 'B' is none of the classes 'a', 'b', 'c'; did you mean b?"),
+        ([0, 3], "expected labels from 0 to 2, got 0 to 3"),
+    ],
+)
+def test_labels_of_no_class_are_refused_by_their_row_or_name(labels, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        positions_of(labels, ("a", "b", "c"), len(labels), Setting("validation"))

@@ -194,20 +194,31 @@ def pair_of(given: Any, where: Setting, what: str) -> tuple[Any, Any]:
 
 
 def positions_of(labels: Any, classes: Sequence[str], count: int, where: Setting) -> Tensor:
-    """Returns the classes (N,) int64 of labels that are names or positions."""
+    """Returns the classes (N,) int64 of labels that are names or positions.
+
+    Whole numbers that are all names of classes are these names: of classes 1, 2 and 3, the label 1 is the first.
+
+    Raises:
+        UserError: another number of labels than rows, or a label that is none of the classes.
+    """
     listed = np.asarray(labels.detach().cpu() if isinstance(labels, torch.Tensor) else labels).ravel().tolist()
     if len(listed) != count:
         raise UserError(where, f": expected as many labels as rows, got {len(listed)} and {count}")
+    if all(isinstance(each, float) and each.is_integer() for each in listed):  # pandas makes floats of whole numbers
+        listed = [int(each) for each in listed]
     at = {name: number for number, name in enumerate(classes)}
-    if all(isinstance(each, int) and not isinstance(each, bool) for each in listed):
+    unknown = [each for each in listed if str(each) not in at]
+    if unknown and all(isinstance(each, int) and not isinstance(each, bool) for each in listed):
         if not all(0 <= each < len(classes) for each in listed):
             raise UserError(
                 where, f": expected labels from 0 to {len(classes) - 1}, got {min(listed)} to {max(listed)}"
             )
         return torch.tensor(listed)
-    if unknown := [each for each in listed if str(each) not in at]:
+    if missing := next((row for row, each in enumerate(listed, 1) if is_missing(each) and str(each) not in at), None):
+        raise UserError(where, f": row {missing} has no label ({listed[missing - 1]!r}); leave out rows without")
+    if unknown:
         near = meant(str(unknown[0]), classes)
-        raise UserError(where, f": the label {str(unknown[0])!r} is none of the classes{near}")
+        raise UserError(where, f": the label {str(unknown[0])!r} is none of the classes {_some(classes)}{near}")
     return torch.tensor([at[str(each)] for each in listed])
 
 
