@@ -129,7 +129,12 @@ def test_more_images_than_judge_are_drawn():
         ({"validation": {"after": (AFTER, LABELS + 1)}}, "expected labels from 0 to 3, got 1 to 4"),
         ({"validation": {"after": (AFTER, LABELS[1:])}}, "as many labels as rows, got 119 and 120"),
         ({"classes": ["a", "b"]}, "expected 2 classes, got 4"),
-        ({"classes": ["a", "a", "b", "c"]}, "classes: expected each class once"),
+        ({"classes": ["a", "a", "b", "c"]}, "classes: expected each name once, got 'a' more than once"),
+        ({"classes": "abcd"}, "classes='abcd': expected several names"),
+        ({"names": NAMES[:1] * 120}, "names: expected each name once"),
+        ({"models": {1: BEFORE, 2: AFTER}}, "models: expected names as text, got 1; write '1' in its place"),
+        ({"reference": 0}, "reference=0: expected one of the models, before, after"),
+        ({"validation": [(AFTER, LABELS)]}, "validation: expected tables by the names of the models, got list"),
         ({"names": NAMES[1:]}, "expected as many names as rows|expected 119 rows"),
     ],
 )  # fmt: skip
@@ -152,3 +157,11 @@ def test_a_table_without_names_is_refused_where_nobody_knows_which_row_or_column
     names = [f"{number}.jpg" for number in range(3)]
     models = {"a": tmp_path / "a.csv", "b": tmp_path / "b.csv", "array": nameless}
     assert dalib.judge_models(models, names=names, classes=["x", "y", "z"]).images == 3
+
+
+def test_names_of_classes_and_images_may_stand_in_arrays():
+    given = {"features": FEATURES, "validation": {"after": (AFTER, LABELS + 1)}}
+    found = dalib.judge_models(
+        {"before": BEFORE, "after": AFTER}, classes=np.arange(1, 5), names=np.array(NAMES), **given
+    )
+    assert found["after"].validation_accuracy == np.mean(AFTER.argmax(axis=1) == LABELS)

@@ -105,6 +105,37 @@ def test_features_in_a_frame_are_those_of_the_images_that_its_index_names(prefix
     assert dalib.judge_models(models, features=elsewhere) == straight
 
 
+@pytest.mark.parametrize("number", [0, 1])
+def test_columns_that_are_counted_are_classes_beside_the_same_numbers_in_another_order(number):
+    counted = SIXTY.set_axis(range(3), axis=1)
+    frames = [counted, counted[[2, 0, 1]]]
+    found = dalib.judge_models({"a": frames[number], "b": frames[1 - number]})
+    assert found.headline == "Nothing to compare: all models predict the same"
+
+
+def test_validation_in_a_frame_is_read_by_its_columns():
+    truth = [CLASSES[each] for each in P.argmax(axis=1).tolist()] * 20
+    labelled = SIXTY.assign(label=truth)[["z", "label", "y", "x"]]
+    for given in (labelled, (labelled.drop(columns="label"), truth)):
+        found = dalib.judge_models({"a": SIXTY, "b": SIXTY}, validation={"a": given})
+        assert found["a"].validation_accuracy == 1
+    with pytest.raises(UserError, match=r"validation\['a'\]: expected a column label with the true classes, or a pair"):
+        dalib.judge_models({"a": SIXTY, "b": SIXTY}, validation={"a": SIXTY})
+
+
+class OfPolars:
+    """A frame with what is used of one of polars: columns, rows, and no index."""
+
+    def __init__(self, frame):
+        self.columns, self.rows, self.to_numpy = list(frame.columns), lambda: list(map(tuple, frame.values)), None
+
+
+def test_a_frame_of_polars_names_its_columns_and_rows():
+    found = table_of(OfPolars(pd.DataFrame(P, columns=CLASSES).assign(path=NAMES)), WHERE)
+    assert (found.names, found.classes) == (NAMES, CLASSES)
+    assert table_of(OfPolars(pd.DataFrame(P, columns=CLASSES)), WHERE).classes == CLASSES
+
+
 def test_read_only_arrays_as_pandas_gives_them_raise_no_warning():
     given = {name: np.array(values, dtype) for name, values, dtype in (("p", SIXTY, "f8"), ("f", FEATURES, "f4"))}
     for each in given.values():

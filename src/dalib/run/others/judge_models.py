@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +25,14 @@ from dalib.run.others.model_features import GivenFeatures
 from dalib.run.others.model_groups import cells_of, find_model_groups, rows_of_groups
 from dalib.run.others.model_tables import (
     ProbabilityTable,
-    checked_probabilities,
     common_classes,
     common_names,
     other_folder,
     positions_of,
     read_table,
+    with_groups,
 )
-from dalib.run.others.table_objects import is_frame, require_known_order, table_of
+from dalib.run.others.table_objects import is_frame, require_known_order, table_of, with_counted_classes
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -55,7 +56,7 @@ def judge_models(
     images: str | Path | None = None,
     names: Sequence[str] | None = None,
     classes: Sequence[str] | None = None,
-    validation: Mapping[str, Labelled | Grouped | str | Path] | None = None,
+    validation: Mapping[str, Labelled | Grouped | ArrayLike | str | Path] | None = None,
     source: Labelled | str | Path | None = None,
     reference: str | None = None,
     groups: ArrayLike | str | None = None,
@@ -68,9 +69,9 @@ def judge_models(
         print(judgement)  # headline, ranking, estimates, and what was missing
 
     Args:
-        models: at least two models by their names: probabilities (M, C), a data frame of pandas or the predictions of a
-            run, or a file of a table (:func:`dalib.run.others.model_tables.read_table`). What has no names of images or
-            classes is in the order of the others.
+        models: at least two models by their names: probabilities (M, C), a data frame of pandas or polars, the
+            predictions of a run, or a file of a table (:func:`dalib.run.others.model_tables.read_table`). What has no
+            names of images or classes is in the order of the others.
         features: (M, D) of the same images, of a network that none of the models trained, in their order; a data
             frame with their names as index; what ``features`` of a run returned; or a file (.npz, .npy, .safetensors,
             .parquet), or a folder that ``dalib features`` wrote.
@@ -80,7 +81,8 @@ def judge_models(
         classes: C names; by default those of the tables, or numbers.
         validation: for the models that have them, probabilities (N, C) of labelled source images that their training
             has not seen, with their labels, ``(probabilities, labels)``; or with their groups as well,
-            ``(probabilities, labels, groups)``; or a table with a column ``label``.
+            ``(probabilities, labels, groups)``; or a data frame or a file of a table with a column ``label``. Labels
+            are names of classes or, where they are none, positions among them.
         source: labelled source images, which estimates of the accuracy need: with ``features``, features (K, D) by the
             same network with their labels, or a file of these; with ``images``, a folder with a folder for each class.
         reference: name of the model without adaptation. The best of the others is compared with it.
@@ -94,6 +96,8 @@ def judge_models(
         UserError: fewer than two models, other images or classes, or rows that do not sum to 1.
     """
     _check_models(models, reference, validation or {})
+    names = None if names is None else _listed(names, "names")
+    classes = None if classes is None else _listed(classes, "classes")
     column = groups if isinstance(groups, str) else None
     tables, names, known = _aligned(models, names, classes, column)
     labelled = {name: _validation(name, each, known, column) for name, each in (validation or {}).items()}
@@ -158,17 +162,39 @@ def _check_models(models: Mapping[str, Any], reference: str | None, validation: 
     if not isinstance(models, Mapping) or len(models) < 2:
         got = len(models) if isinstance(models, Mapping) else type(models).__name__
         raise UserError(Setting("models"), f": expected at least two models by their names, got {got}")
+    if strange := [name for name in models if not isinstance(name, str)]:
+        raise UserError(
+            Setting("models"), f": expected names as text, got {strange[0]!r}; write {str(strange[0])!r} in its place"
+        )
     if reference is not None and reference not in models:
         raise UserError(
             Setting("reference", reference),
-            f": expected one of the models, {', '.join(models)}{meant(reference, models)}",
+            f": expected one of the models, {', '.join(models)}{meant(str(reference), models)}",
+        )
+    if not isinstance(validation, Mapping):
+        raise UserError(
+            Setting("validation"), f": expected tables by the names of the models, got {type(validation).__name__}"
         )
     for name in validation:
         if name not in models:
             raise UserError(
                 Setting("validation"),
-                f": expected names of models ({', '.join(models)}), got {name!r}{meant(name, models)}",
+                f": expected names of models ({', '.join(models)}), got {name!r}{meant(str(name), models)}",
             )
+
+
+def _listed(given: Sequence[str], argument: str) -> tuple[str, ...]:
+    """Returns names of images or classes, which may stand in an array, as text.
+
+    Raises:
+        UserError: one text in place of several, or a name twice.
+    """
+    if isinstance(given, str):
+        raise UserError(Setting(argument, given), ": expected several names, such as a list of text")
+    found = tuple(map(str, given))
+    if twice := next((name for name, count in Counter(found).items() if count > 1), None):
+        raise UserError(Setting(argument), f": expected each name once, got {twice!r} more than once")
+    return found
 
 
 def _aligned(
@@ -181,16 +207,16 @@ def _aligned(
             tables[name] = read_table(each, "models", classes or (), groups=groups)
         else:
             tables[name] = table_of(each, Setting(f"models[{name!r}]"), names, classes or (), groups)
-    known = tuple(map(str, classes)) if classes is not None else common_classes(tables.values())
+    known = tuple(classes) if classes is not None else common_classes(tables.values())
     width = next((each.probabilities.shape[1] for each in tables.values() if not each.most_likely_only), None)
     if known is None:
         known = tuple(str(number) for number in range(width or 0))
-    if len(set(known)) < len(known):
-        raise UserError(Setting("classes"), ": expected each class once")
+    if classes is None:
+        tables = {name: with_counted_classes(each, models[name], known) for name, each in tables.items()}
     for name, each in tables.items():  # two likeliest classes are known before all classes are
         if each.over is not None and each.classes != known:
             tables[name] = each.over(known)
-    listed = tuple(map(str, names)) if names is not None else common_names(tables.values())
+    listed = tuple(names) if names is not None else common_names(tables.values())
     _require_one_order(tables, known if classes is not None else None, names)
     aligned = {}
     count = len(listed) if listed is not None else len(next(iter(tables.values())).probabilities)
@@ -235,19 +261,21 @@ def _validation(name: str, given: Any, classes: Sequence[str], groups: str | Non
     if isinstance(given, str | Path):
         where = Setting("validation", str(given))
         table = read_table(given, "validation", classes, groups=groups)
-        if table.labels is None:
+        labels: Any = table.labels
+        if labels is None:
             raise UserError(where, ": expected a column label with the true classes; it has none")
-        found, labels = replace(table.in_order_of(None, classes, where), names=table.names), table.labels
     else:
         where = Setting(f"validation[{name!r}]")
-        probabilities, labels, together = _arrays_of(given, where)
-        probabilities = checked_probabilities(probabilities, where)
-        if probabilities.shape[1] != len(classes):
-            raise UserError(where, f": expected {len(classes)} classes, got {probabilities.shape[1]}")
+        values, of_pair, together = (given, None, None) if is_frame(given) else _arrays_of(given, where)
+        table = with_counted_classes(table_of(values, where, None, classes, groups), values, classes)
+        labels = table.labels if of_pair is None else of_pair
+        if labels is None:
+            raise UserError(where, ": expected a column label with the true classes, or a pair (probabilities, labels)")
         if together is not None:
-            count = len(probabilities)
+            count = len(table.probabilities)
             together = cells_of(together, count, where, f"groups with one value for each of {count} images")
-        found = ProbabilityTable(probabilities, groups=together)
+            table = with_groups(table, together)
+    found = replace(table.in_order_of(None, classes, where), names=table.names)
     return found, positions_of(labels, classes, len(found.probabilities), where)
 
 
