@@ -12,6 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, make_blobs
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -304,6 +305,14 @@ def test_skadas_pipeline_and_scorers(skada, shifted):
     )
     search.fit(rows, labels, sample_domain=domains)
     assert search.best_score_ <= 0
+
+
+def test_judged_score_refuses_other_classifiers_though_they_are_fitted():
+    other = make_pipeline(StandardScaler(), LogisticRegression()).fit([[0.0], [1.0]], [0, 1])
+    with pytest.raises(
+        UserError, match=r"estimator: expected a SelfEnsembleClassifier.* got LogisticRegression; Judged"
+    ):
+        judged_score(other)
 
 
 def test_judged_score_looks_into_skadas_pipelines(skada, shifted):

@@ -102,16 +102,21 @@ def test_it_chooses_among_skadas_pipelines(skada, moved):
         ({"y": None}, "y: expected the labels of the source rows"),
         ({"sample_domain": np.ones(240)}, "expected at least 30 target rows"),
         ({"sample_domain": np.ones(3)}, "sample_domain: expected a number for each of the 240 rows"),
-        ({"estimator": "svc"}, "expected one with predict_proba, got LinearSVC"),
+        ({"sample_domain": np.full(240, np.nan)}, "sample_domain: expected a number for each row, got NaN in row 0"),
+        ({"estimator": "svc"}, "estimator: expected one with predict_proba, got LinearSVC"),
+        ({"made": {"reference": LinearSVC()}}, "reference: expected one with predict_proba, got LinearSVC"),
+        ({"made": {"features": np.ones((240, 2))}}, "features: expected a function that makes .* got ndarray"),
+        ({"made": {"features": lambda rows: rows[1:]}}, "features: expected a row for each of the 120 given, got 119"),
     ],
 )
 def test_mistakes_are_explained(change, message, moved):
     rows, _, masked, domains = moved
-    given = {"estimator": None, "y": masked, "sample_domain": domains} | change
+    given = {"estimator": None, "y": masked, "sample_domain": domains, "made": {}} | change
     kind = LinearSVC if given.pop("estimator") else LogisticRegression
     fitted = kind().fit(rows[:120], masked[:120])
+    scorer = JudgedScorer(**given.pop("made"))
     with pytest.raises(UserError, match=message):
-        JudgedScorer()(fitted, rows, **given)
+        scorer(fitted, rows, **given)
 
 
 def test_its_repr_is_how_it_was_made():

@@ -554,10 +554,20 @@ def judged_score(estimator: Any, X: Any = None, y: Any = None) -> float:  # noqa
     Returns:
         ``target_class_ami`` of the model that predicts, which ``dalib compare`` ranks runs by.
 
+    Raises:
+        UserError: another kind of estimator.
+        NotFittedError: it was not fitted.
+
     Misleads: as :func:`dalib.judge.scores.class_ami`.
     """
     fitted = estimator[-1] if isinstance(estimator, Pipeline) else estimator
-    fitted = getattr(fitted, "base_estimator_", fitted)  # as SKADA's pipelines wrap it
+    unfitted = getattr(fitted, "base_estimator", fitted)  # as SKADA's pipelines wrap it
+    if not isinstance(unfitted, SelfEnsembleClassifier):
+        raise UserError(
+            f"estimator: expected a SelfEnsembleClassifier, or a pipeline that ends in one, got "
+            f"{type(unfitted).__name__}; JudgedScorer() scores any classifier"
+        )
+    fitted = getattr(fitted, "base_estimator_", fitted)
     check_is_fitted(fitted, "judgement_")
     return float(fitted.judgement_["models"][fitted.predicts_]["scores"]["target_class_ami"])
 

@@ -90,6 +90,14 @@ class JudgedScorer:
         """
         if y is None:
             raise UserError("y: expected the labels of the source rows, got None")
+        if self.features is not None and not callable(self.features):
+            raise UserError(
+                f"features: expected a function that makes features of rows, got {type(self.features).__name__}; of a "
+                "transformer give its transform"
+            )
+        for name, each in (("estimator", estimator), ("reference", self.reference)):
+            if each is not None and not hasattr(each, "predict_proba"):
+                raise UserError(f"{name}: expected one with predict_proba, got {type(each).__name__}")
         # a data frame stays one: a pipeline may ask for its columns by name
         X, labels = X if hasattr(X, "iloc") or sparse.issparse(X) else np.asarray(X), np.asarray(y)  # noqa: N806
         X = X.tocsr() if sparse.issparse(X) else X  # noqa: N806
@@ -116,11 +124,17 @@ class JudgedScorer:
         )
         if in_use <= MIN_CLASSES_KEPT * expected:
             return 0.0
-        rows = _flat(of_target) if self.features is None else _flat(self.features(of_target))
-        rows = rows.astype(np.float32).toarray() if sparse.issparse(rows) else rows
-        shown = torch.from_numpy(np.require(rows, np.float32, "W"))
+        shown = self._shown(of_target)
         representation = Representation(shown, shown[:0], torch.zeros(0, dtype=torch.int64))
         return float(pairwise([told, witness], witness, structure_of(representation, len(classes)))[0, 1])
+
+    def _shown(self, rows: Any) -> Tensor:
+        """Returns features (M, D) float32 of rows."""
+        found = _flat(rows if self.features is None else self.features(rows))
+        found = found.astype(np.float32).toarray() if sparse.issparse(found) else found
+        if len(found) != rows.shape[0]:
+            raise UserError(f"features: expected a row for each of the {rows.shape[0]} given, got {len(found)}")
+        return torch.from_numpy(np.require(found, np.float32, "W"))
 
     def _reference(self, rows: Any) -> Any:
         """Returns the unfitted reference; a sparse table is not centred, which would make it dense."""
@@ -145,6 +159,8 @@ def _source_rows(sample_domain: ArrayLike | None, labels: NDArray[Any]) -> NDArr
             f"sample_domain: expected a number for each of the {len(labels)} rows, negative for the target, got "
             f"{domains.dtype} {domains.shape}"
         )
+    if np.isnan(domains).any():  # it is not at least 0 either
+        raise UserError(f"sample_domain: expected a number for each row, got NaN in row {np.isnan(domains).argmax()}")
     return np.asarray(domains >= 0)  # SKADA counts 0 to the source
 
 
@@ -161,8 +177,6 @@ def _probabilities(
     domains: NDArray[Any] | None,
 ) -> Tensor:
     """Returns probabilities (M, C) of these rows, with 0 for classes that the estimator does not know."""
-    if not hasattr(estimator, "predict_proba"):
-        raise UserError(f"estimator: expected one with predict_proba, got {type(estimator).__name__}")
     try:
         told = estimator.predict_proba(rows, sample_domain=domains) if domains is not None else None
     except (TypeError, ValueError) as error:  # scikit-learn's own take no domains, and pipelines refuse what none asks
