@@ -97,6 +97,11 @@ def test_resuming_refuses_a_default_that_the_run_does_not_have(trained, capsys):
     assert "leave out --batch" in capsys.readouterr().err
 
 
+def test_resuming_with_a_kit_names_the_kit_and_no_source_that_nobody_gave(trained, capsys):
+    assert run(["train", "--resume", str(trained), "--kit", "studio.dalib"]) == 2
+    assert capsys.readouterr().err.endswith("leave out --kit\n")
+
+
 def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
     assert run(["train", "--resume", str(trained), "--every.log", "25"]) == 2
     assert "leave out --every.log" in capsys.readouterr().err

@@ -96,7 +96,8 @@ def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, 
         for name, value in by_name(config).items()
         if value != before[name] and (name in named or value != fresh[name])
     }
-    if changed := sorted(given_now.keys() - set(RESUMABLE)):
+    implied = {"source"} - named if "kit" in given_now else set()
+    if changed := sorted(given_now.keys() - set(RESUMABLE) - implied):
         flags = ", ".join(str(Setting(name)) for name in changed)
         raise UserError(f"--resume {resume}: a run resumes with the settings it was started with; leave out {flags}")
     return replace(saved, **{**given_now, "out": str(run.root)}), True

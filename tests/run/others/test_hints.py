@@ -92,6 +92,8 @@ def test_dictionaries_and_data_frames_are_tables():
         ),
         ("path,cat,dog\na.png,,\n", "no probability in it; write one for each class, or leave out images without"),
         ("path,cat,dog\na.png,50,50\n", "divide percentages by 100"),
+        ("path,hint\na.png,dog\n", "one of probabilities for each class, or a column label, got path,hint"),
+        ("label\ndog\ndog\n", "expected a column of the images' names, such as path, got label"),
     ],
 )
 def test_mistakes_are_told_with_the_file_and_a_remedy(tmp_path, text, said):

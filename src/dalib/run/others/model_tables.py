@@ -277,6 +277,8 @@ def _of_columns(
         raise UserError(where, f": the column {repeated[0]!r} is there {columns.count(repeated[0])} times")
     lower = [name.strip().lower() for name in columns]
     place = _place_of_names(columns)
+    if lower[place] in LABEL_COLUMNS:
+        raise UserError(where, f": expected a column of the images' names, such as path, got {','.join(columns)[:200]}")
     names = tuple(str(row[place]) for row in rows)
     _require_once(names, where)
     labelled = next((lower.index(name) for name in LABEL_COLUMNS if name in lower and lower.index(name) != place), None)
@@ -300,7 +302,8 @@ def _of_columns(
     if len(chosen) < 2:
         raise UserError(
             where,
-            f": expected a column of names and one of probabilities for each class, got {','.join(columns)[:200]}",
+            f": expected a column of names and one of probabilities for each class"
+            f"{', or a column label' * labels_alone}, got {','.join(columns)[:200]}",
         )
     given = list(range(len(rows)))
     if labels_alone:
