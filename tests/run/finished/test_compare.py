@@ -97,13 +97,21 @@ def test_a_run_that_is_not_judged_is_told(tmp_path, capsys):
     assert f"`dalib train --resume {tmp_path / 'two'}` finishes it" in told
 
 
-def measured(root, data, *, count=100, asked=None, **accuracies):
+def measured(root, data, *, count=100, asked=None, file=None, **accuracies):
     """Write what `dalib eval --data` leaves."""
     models = {name.replace("_", "-"): {"accuracy": value, "interval": [0, 1]} for name, value in accuracies.items()}
     result = {"data": data, "count": count, "when": "2026", "models": models}
     (root / "evaluations").mkdir(exist_ok=True)
     content = result if asked is None else result | {"asked": asked}
-    (root / "evaluations" / f"{data}.json").write_text(json.dumps(content))
+    (root / "evaluations" / f"{file or data}.json").write_text(json.dumps(content))
+
+
+def test_one_labelled_set_is_the_same_however_its_path_is_spelled(tmp_path, capsys):
+    runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
+    measured(tmp_path / "clustered", "street", file="street-0a1b2c", adapted=0.5)
+    measured(tmp_path / "right", "/data/street", file="street-0a1b2c", adapted=0.6)
+    assert run(["compare", *runs]) == 0
+    assert order_of(capsys.readouterr().out) == ["right", "clustered"]
 
 
 def test_a_measurement_on_the_same_labels_decides_and_it_says_so(tmp_path, capsys):

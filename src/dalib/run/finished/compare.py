@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -54,13 +54,14 @@ class LabelledSet:
 
     Attributes:
         kind: evaluation, a labelled set; or labelled, labels of a few of the target's images.
-        key: distinguishes sets of one kind, as the run's folder does.
+        key: distinguishes sets of one kind, as the run's folder does: one folder has one key, however its path is
+            spelled.
         data: what it is called.
     """
 
     kind: str
     key: str
-    data: str
+    data: str = field(compare=False)
     count: int
 
 
