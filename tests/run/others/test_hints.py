@@ -4,6 +4,7 @@ import os
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -68,13 +69,7 @@ def test_arrays_without_names_are_in_the_targets_order(tmp_path):
 def test_dictionaries_and_data_frames_are_tables():
     assert read(hints_file({"a.png": "dog"}))[0] == [0, 1, 0]
 
-    class Frame:
-        columns, index = ("cat", "dog"), ("b.png",)
-
-        def to_numpy(self):
-            return np.array([[0.25, 0.75]])
-
-    assert read(hints_file(Frame()))[1] == [0.25, 0.75, 0]
+    assert read(hints_file(pd.DataFrame([[0.25, 0.75]], ["b.png"], ["cat", "dog"])))[1] == [0.25, 0.75, 0]
     with pytest.raises(UserError, match="hints: expected a file, probabilities"):
         hints_file(3)
 
@@ -132,9 +127,28 @@ def test_images_that_are_objects_have_hints_by_their_number(capsys):
     assert capsys.readouterr().out == "hints: 3 of 12 target images\n"
 
 
+class OfPolars:
+    """A frame with what is used of one of polars: columns, rows, and no index."""
+
+    def __init__(self, frame):
+        self.columns, self.rows, self.to_numpy = list(frame.columns), lambda: list(frame.itertuples(index=False)), None
+
+
+@pytest.mark.parametrize("kind", [pd.DataFrame, OfPolars])
+def test_rows_of_frames_are_found_by_their_whole_numbers_or_are_counted(kind):
+    numbered = pd.DataFrame({"id": [4, 2], "a": [0.25, 0.5], "b": [0.75, 0.5]})
+    found = read_hints(hints_file(kind(numbered)), OF_OBJECTS, ARRAY, ("a", "b"))
+    assert found[[4, 2]].tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    counted = read_hints(hints_file(kind(numbered.drop(columns="id"))), OF_OBJECTS, ARRAY, ("a", "b"))
+    assert counted[:2].tolist() == [[0.25, 0.75], [0.5, 0.5]]
+    texts = OfPolars(numbered.rename(columns={"id": "photo"}).astype({"photo": str}))
+    assert torch.equal(read_hints(hints_file(texts), OF_OBJECTS, ARRAY, ("a", "b")), found)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
+        ({1: np.full(99, 0.5)}, "hints, row 1 (1): '[0.5 0.5 0.5 0.5 0.5 0.5 0.5 0.5 0.5 0.5' is none of the classes"),
         ({"12": "a"}, "hints: '12': none of the 12 images of the target array-of-12-images; expected the number of an"),
         ({OF_OBJECTS[1]: "c"}, "hints, row 1 (01): 'c' is none of the classes; expected one of 'a', 'b'"),
         ({"01": "a", 1: "b"}, "hints: the image '1' has more than one row; leave one"),

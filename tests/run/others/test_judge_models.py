@@ -165,3 +165,9 @@ def test_names_of_classes_and_images_may_stand_in_arrays():
         {"before": BEFORE, "after": AFTER}, classes=np.arange(1, 5), names=np.array(NAMES), **given
     )
     assert found["after"].validation_accuracy == np.mean(AFTER.argmax(axis=1) == LABELS)
+
+
+def test_a_run_in_place_of_a_table_is_told_what_writes_one(tmp_path):
+    (tmp_path / "judgement.json").write_text("{}")
+    with pytest.raises(UserError, match=r"a run; expected a table, as `dalib\.Run\.predict` writes it"):
+        dalib.judge_models({"a": tmp_path, "b": AFTER})

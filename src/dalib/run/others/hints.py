@@ -27,7 +27,8 @@ from dalib.judge.evidence import Evidence
 from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.records.hints import HintedClass, Hints
-from dalib.run.others.model_tables import ENDINGS, NAME_COLUMNS, read_table
+from dalib.run.others.model_tables import ENDINGS, LABEL_COLUMNS, NAME_COLUMNS, read_table
+from dalib.run.others.table_objects import cells_of, is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -141,7 +142,8 @@ def hints_file(hints: Any) -> str:
 
     Args:
         hints: a path; probabilities (N, C) as an array or a tensor, in the target's order; a data frame of pandas or
-            polars with the columns of a table; or a dictionary of images' names and classes.
+            polars with the columns of a table, whose index, or the number of each row, names the images where no column
+            does; or a dictionary of images' names and classes.
 
     Raises:
         UserError: none of these.
@@ -150,10 +152,14 @@ def hints_file(hints: Any) -> str:
         return expanded(hints)
     if isinstance(hints, Mapping):
         return kept_table(csv_table("hints", ["path", "label"], list(hints.items())), ".csv")
-    if hasattr(hints, "columns") and hasattr(hints, "to_numpy"):
-        columns, rows = [str(each) for each in hints.columns], np.asarray(hints.to_numpy(), dtype=object).tolist()
-        if hasattr(hints, "index") and not any(each.strip().lower() in NAME_COLUMNS for each in columns):
-            columns, rows = ["path", *columns], [[name, *row] for name, row in zip(hints.index, rows, strict=True)]
+    if is_frame(hints):
+        columns, rows = [str(each) for each in hints.columns], cells_of(hints)
+        named = any(each.strip().lower() in NAME_COLUMNS for each in columns)
+        if not hasattr(hints, "index") and rows and columns[0].strip().lower() not in LABEL_COLUMNS:
+            named = named or isinstance(rows[0][0], str)  # polars has no index: text in front is names
+        if not named:
+            index = getattr(hints, "index", range(len(rows)))
+            columns, rows = ["path", *columns], [[name, *row] for name, row in zip(index, rows, strict=True)]
         return kept_table(csv_table("hints", columns, rows), ".csv")
     try:
         values = np.asarray(hints.detach().cpu() if isinstance(hints, torch.Tensor) else hints, dtype=np.float64)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dalib.core.console import one_line
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import expanded
 from dalib.core.places import in_short
@@ -116,6 +117,10 @@ def read_table(
     path = Path(expanded(place))
     where = Setting(argument, str(place))
     ending = path.suffix.lower()
+    if ending not in ENDINGS and (path / "judgement.json").is_file():
+        raise UserError(
+            where, ": a run; expected a table, as `", Call("dalib.run.finished.predict.predict"), "` writes it"
+        )
     if ending not in ENDINGS:
         raise UserError(where, f": expected a table that ends in {', '.join(ENDINGS)}")
     if not path.is_file():
@@ -358,8 +363,8 @@ def _of_labels(
         of = "" if names is None else f" ({in_short(names[row])})"
         raise UserError(
             where,
-            f", row {row + 1}{of}: {label!r} is none of the classes{meant(label, classes)}; expected one of "
-            f"{_some(classes)}, or nothing for an image without a label",
+            f", row {row + 1}{of}: {one_line(label)[:40]!r} is none of the classes{meant(label, classes)}; expected "
+            f"one of {_some(classes)}, or nothing for an image without a label",
         )
     certain = torch.nn.functional.one_hot(torch.tensor(found), len(classes)).double()
     return ProbabilityTable(certain, None if names is None else tuple(names[row] for row in given), classes)

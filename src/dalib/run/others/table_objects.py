@@ -71,6 +71,11 @@ def is_frame(given: Any) -> bool:
     return hasattr(given, "columns") and hasattr(given, "to_numpy")
 
 
+def cells_of(frame: Any) -> list[list[Any]]:
+    """Returns the rows of a data frame, in which each cell is of its column's type: numbers of images stay whole."""
+    return frame.to_numpy(dtype=object).tolist() if hasattr(frame, "index") else list(map(list, frame.rows()))
+
+
 def index_of(frame: Any) -> tuple[str, ...] | None:
     """Returns the index of a data frame as names of its rows; None where it counts them, and of polars."""
     if not hasattr(frame, "index"):
@@ -101,8 +106,7 @@ def require_known_order(frame: Any, names: Sequence[str] | None, where: Setting)
 
 
 def _of_frame(frame: Any, where: Setting, classes: tuple[str, ...], groups: str | None) -> ProbabilityTable:
-    cells = frame.to_numpy(dtype=object).tolist() if hasattr(frame, "index") else list(map(list, frame.rows()))
-    columns, rows, together = without_groups([str(name) for name in frame.columns], cells, groups)
+    columns, rows, together = without_groups([str(name) for name in frame.columns], cells_of(frame), groups)
     labelled = [place for place, name in enumerate(columns) if name.strip().lower() in LABEL_COLUMNS]
     named = any(name.strip().lower() in NAME_COLUMNS for name in columns)
     named = named or (bool(rows) and isinstance(rows[0][0], str) and 0 not in labelled)
