@@ -73,6 +73,12 @@ def test_a_file_in_place_of_a_run_is_told_and_one_of_a_run_names_it(tmp_path):
     write_run(tmp_path / "run")
     with pytest.raises(UserError, match=r"summary\.json'\)?: a file of a run; expected the run's folder, .*run$"):
         RunFolder.existing(tmp_path / "run" / "summary.json")
+    model = tmp_path / "exported"
+    model.mkdir()
+    for name in ("model.safetensors", "config.json"):
+        (model / name).write_bytes(b"")
+    with pytest.raises(UserError, match=r"a file of a model; expected the model's folder, .*exported$"):
+        RunFolder.existing(model / "model.safetensors")
     with pytest.raises(UserError, match="no such folder"):
         RunFolder.existing(tmp_path / "none")
 

@@ -441,6 +441,8 @@ def _not_a_folder(file: Path, given: str | Path, argument: str) -> UserError:
     folder = RunFolder(file.parent)
     if folder.config.is_file() and folder.summary.is_file():
         return UserError(Setting(argument, given), f": a file of a run; expected the run's folder, {folder.root}")
+    if file.name == "model.safetensors" and (file.parent / "config.json").is_file():
+        return UserError(Setting(argument, given), f": a file of a model; expected the model's folder, {file.parent}")
     return UserError(
         Setting(argument, given),
         ": a file; expected the folder of a run, which `",
