@@ -168,3 +168,8 @@ def test_estimates_need_labels_and_source_features(world):
     assert found["without"].no_estimate == "that takes the model's probabilities for labelled source images"
     featureless = judge_predictions(models, CLASSES)["with"].no_estimate
     assert featureless == "that takes features of the target and of labelled source images"
+    assert [each for each in found.missing if each.startswith("No accuracy")] == [
+        f"No accuracy is estimated for {name}: {found[name].no_estimate}."
+        for name in found.ranking
+        if found[name].no_estimate
+    ]

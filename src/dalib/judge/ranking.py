@@ -305,9 +305,9 @@ def _missing(
         found.append("The order is that of Corr-C, a weak score of confidence and diversity; it gives no probability.")
     if witness.why:
         found.append(witness.why)
-    if without := [each.name for each in ranked if each.estimate is None]:
-        whys = dict.fromkeys(each.no_estimate for each in ranked if each.estimate is None)
-        found.append(f"No accuracy is estimated for {', '.join(without)}: {'; '.join(whys)}.")
+    for why in dict.fromkeys(each.no_estimate for each in ranked if each.estimate is None):
+        without = [each.name for each in ranked if each.estimate is None and each.no_estimate == why]
+        found.append(f"No accuracy is estimated for {', '.join(without)}: {why}.")
     return tuple(found)
 
 
