@@ -86,13 +86,13 @@ class GivenFeatures:
             return self._of_images(rows, classes, opened or _opened(self.images, names))
         if self.features is None:
             return None
-        target = _feature_rows(self.features, Setting("features", _shown(self.features)), count, names)[rows]
+        target = _feature_rows(self.features, _setting("features", self.features), count, names)[rows]
         source, labels = target[:0], torch.zeros(0, dtype=torch.int64)
         if self.source is not None:
             source, labels = _labelled_features(self.source, classes)
             if source.shape[1] != target.shape[1]:
                 raise UserError(
-                    Setting("source", _shown(self.source)),
+                    _setting("source", self.source),
                     f": expected {target.shape[1]} features as of the target, got {source.shape[1]}; both have to be "
                     "of the same network",
                 )
@@ -103,7 +103,7 @@ class GivenFeatures:
             raise UserError(Setting("images"), ": expected either images or ", Setting("features"), ", got both")
         if self.source is not None and self.features is None and self.images is None:
             raise UserError(
-                Setting("source", _shown(self.source)),
+                _setting("source", self.source),
                 ": expected ",
                 Setting("features"),
                 " or ",
@@ -234,8 +234,9 @@ def _rows_of_images(there: Sequence[str], wanted: Sequence[str], where: Setting)
     )
 
 
-def _shown(given: Any) -> str:
-    return str(given) if isinstance(given, str | Path) else "array"
+def _setting(argument: str, given: Any) -> Setting:
+    """Returns an argument for messages: with the place of a file, and by its name alone where it is an object."""
+    return Setting(argument, str(given)) if isinstance(given, str | Path) else Setting(argument)
 
 
 def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] | None) -> Tensor:
@@ -265,7 +266,7 @@ def _feature_rows(given: Any, where: Setting, count: int, names: Sequence[str] |
 
 
 def _labelled_features(given: Any, classes: Sequence[str]) -> tuple[Tensor, Tensor]:
-    where = Setting("source", _shown(given))
+    where = _setting("source", given)
     if isinstance(given, str | Path):
         arrays = _arrays_of(given, where)
         if "labels" not in arrays:
