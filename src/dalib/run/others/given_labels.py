@@ -17,7 +17,7 @@ from dalib.data.given import names_of_items, unlabelled_items
 from dalib.data.objects import numbered
 from dalib.data.spelling import is_missing
 from dalib.run.others.hints import csv_table, kept_table
-from dalib.run.others.table_objects import index_of, is_frame
+from dalib.run.others.table_objects import cells_of, index_of, is_frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,7 +101,7 @@ def _kept_frame(frame: Any) -> str:
     columns = [str(name).strip() for name in frame.columns]
     lowered = [name.lower() for name in columns]
     place = lowered.index("label")
-    rows = frame.to_numpy(dtype=object).tolist()
+    rows = cells_of(frame)
     return kept_table(
         csv_table(ARGUMENT, columns, [[*row[:place], _cell(row[place]), *row[place + 1 :]] for row in rows]), ".csv"
     )

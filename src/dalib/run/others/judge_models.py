@@ -22,7 +22,7 @@ from dalib.judge.ranking import judge_predictions
 from dalib.judge.structure import structure_of
 from dalib.report.models_page import is_judged_page, judged_page
 from dalib.run.others.model_features import GivenFeatures
-from dalib.run.others.model_groups import cells_of, find_model_groups, rows_of_groups
+from dalib.run.others.model_groups import checked_groups, find_model_groups, rows_of_groups
 from dalib.run.others.model_tables import (
     ProbabilityTable,
     common_classes,
@@ -273,7 +273,7 @@ def _validation(name: str, given: Any, classes: Sequence[str], groups: str | Non
             raise UserError(where, ": expected a column label with the true classes, or a pair (probabilities, labels)")
         if together is not None:
             count = len(table.probabilities)
-            together = cells_of(together, count, where, f"groups with one value for each of {count} images")
+            together = checked_groups(together, count, where, f"groups with one value for each of {count} images")
             table = with_groups(table, together)
     found = replace(table.in_order_of(None, classes, where), names=table.names)
     return found, positions_of(labels, classes, len(found.probabilities), where)

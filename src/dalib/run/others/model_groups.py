@@ -93,13 +93,13 @@ def find_model_groups(
 
 
 def _of_array(given: Any, count: int) -> Groups:
-    cells = cells_of(
+    cells = checked_groups(
         given, count, Setting("groups"), f"one value for each of {count} images, a column, an expression or {AUTO}"
     )
     return groups_of_keys(cells, "the values given")
 
 
-def cells_of(given: Any, count: int, where: Setting, expected: str) -> tuple[Any, ...]:
+def checked_groups(given: Any, count: int, where: Setting, expected: str) -> tuple[Any, ...]:
     """Returns groups that are given as an array, a value for each image.
 
     Args:
