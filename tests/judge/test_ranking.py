@@ -155,6 +155,19 @@ def test_a_model_at_chance_is_not_the_best(world):
     assert nothing.headline.startswith("Nothing was learnt")
 
 
+@pytest.mark.parametrize("reference", [None, "lost"])
+def test_where_every_model_failed_in_its_way_none_is_called_the_best(reference):
+    labels = torch.arange(60) % 4
+    shuffled = labels[torch.randperm(60, generator=torch.Generator().manual_seed(0))]
+    models = {"lost": said(shuffled, shuffled, labels), "flat": said(torch.zeros_like(labels), labels, labels)}
+    found = judge_predictions(models, CLASSES, reference=reference)
+    assert "not better than chance" in found["lost"].failed
+    assert "collapsed" in found["flat"].failed
+    assert found.outcome == "unclear"
+    assert "best" not in found.headline
+    assert "better model" not in found.headline
+
+
 def test_estimates_need_labels_and_source_features(world):
     structure, labels = world
     order = torch.arange(4).repeat(10)

@@ -209,6 +209,8 @@ class _Ranking:
         """Returns outcome, headline and reasons."""
         if all(each is not None and each.at_chance for each in self.failed.values()):
             return "unclear", "Nothing was learnt: no model is better than chance on the source's validation images", ()
+        if all(each is not None for each in self.failed.values()):
+            return "unclear", "No model passed the checks: each of them collapsed or is not better than chance", ()
         if any(len(group) == len(self.models) for group in _equal(self.models)):
             return "unclear", "Nothing to compare: all models predict the same", ()
         if self.reference is not None:
