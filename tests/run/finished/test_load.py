@@ -15,6 +15,10 @@ from safetensors.torch import load_file, save_file
 
 import dalib
 from dalib.core.errors import UserError
+from dalib.data.preprocessing import Preprocessing
+from dalib.models.architecture import Architecture
+from dalib.models.saved import ModelDescription
+from dalib.run.finished.load import cells_of, prediction_of
 from untrained_runs import CLASSES, make_run, write_photos
 
 
@@ -129,6 +133,16 @@ def test_features_are_a_row_for_each_image_and_the_same_from_a_pickle(photo_run,
     assert predictor.features([]).shape == (0, found.shape[1])
     with pytest.raises(UserError, match="No such file"):
         predictor.features(photos / "none.png")
+
+
+def test_of_equally_probable_classes_a_table_names_those_that_a_prediction_does():
+    architecture = Architecture(backbones=("small",), bottleneck_dim=8, channels=3, size=8)
+    description = ModelDescription(architecture, tuple("abcdefghij"), Preprocessing(8, 3))
+    probabilities = torch.stack([torch.full((10,), 0.1), torch.eye(10)[7]])
+    rows = cells_of(["1.png", "2.png"], probabilities, description)
+    assert [[row[1], row[3]] for row in rows] == [["a", "b"], ["h", "a"]]
+    predicted = [[*prediction_of(each, description).probabilities][:2] for each in probabilities]
+    assert [[row[1], row[3]] for row in rows] == predicted
 
 
 def test_importing_dalib_does_not_import_torch():

@@ -296,8 +296,10 @@ def is_number(column: str) -> bool:
 
 def cells_of(names: Sequence[str], probabilities: Tensor, description: ModelDescription) -> list[list[str]]:
     """Returns the rows of a table of predictions as it is written, probabilities (N, C) with four decimals."""
-    classes, rule, best = description.classes, description.known, probabilities.topk(2, dim=1)
-    rows = zip(names, best.indices.tolist(), best.values.tolist(), strict=True)
+    classes, rule = description.classes, description.known
+    # of equal ones the first, as everywhere else; topk takes any of them
+    values, places = probabilities.sort(dim=1, descending=True, stable=True)
+    rows = zip(names, places[:, :2].tolist(), values[:, :2].tolist(), strict=True)
     cells = [
         [name, classes[first], f"{share:.4f}", classes[second], f"{next_share:.4f}"]
         for name, (first, second), (share, next_share) in rows
