@@ -82,6 +82,25 @@ def test_a_stopped_table_is_resumed_after_its_last_batch(after, whole, tmp_path,
     assert [WholeNumbers(*each) for each in progress.examples_beyond] == [CLIPPED]
 
 
+class Interrupted(list):
+    """Names of a batch, in the middle of whose counting somebody presses Ctrl-C."""
+
+    def __len__(self):
+        raise KeyboardInterrupt
+
+
+def test_a_batch_that_is_interrupted_while_it_is_counted_is_written_once(whole, tmp_path):
+    out = tmp_path / "p.csv"
+    part = TablePart(out, "these images", PredictionFormat())
+    part.begin("images/", 25)
+    part.add(lines_of(BATCHES[0]).encode(), BATCHES[0], [BROKEN], [CLIPPED])
+    with pytest.raises(KeyboardInterrupt):
+        part.add(lines_of(BATCHES[1]).encode(), Interrupted(BATCHES[1]), [BROKEN], [CLIPPED])
+    part.end()
+    finish(out)
+    assert out.read_bytes() == whole
+
+
 @pytest.mark.parametrize("torn", [b'"half a li', b"\xff\x00", b"x,a,0.5,b,0.2\n" * 3])
 def test_what_a_kill_left_behind_the_last_kept_batch_is_dropped(torn, whole, tmp_path):
     out = tmp_path / "p.csv"

@@ -24,7 +24,7 @@ import shutil
 import time
 from collections import Counter
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
@@ -150,6 +150,7 @@ class TablePart:
             self._file = self.rows.open("wb")
             if self.rank == 0:
                 self._write(self.form.head)
+                self.progress.bytes = len(self.form.head)
             self.keep()  # from here on nobody else's command goes on with it
         else:
             self.progress = before
@@ -190,15 +191,20 @@ class TablePart:
         clipped: Sequence[WholeNumbers],
     ) -> None:
         """Writes the rows of a batch; they count once they are whole."""
+        before = self.progress
+        room = MOST_EXAMPLES - len(before.examples)
+        after = replace(
+            before,
+            done=before.done + len(names) + len(unreadable),
+            bytes=before.bytes + len(rows),
+            rows=before.rows + len(names),
+            unreadable=before.unreadable + len(unreadable),
+            examples=[*before.examples, *((each.path, each.reason) for each in unreadable[:room])],
+            beyond=before.beyond + len(clipped),
+            examples_beyond=[*before.examples_beyond, *clipped][:1],
+        )
         self._write(rows)
-        progress = self.progress
-        progress.done += len(names) + len(unreadable)
-        progress.rows += len(names)
-        progress.unreadable += len(unreadable)
-        room = MOST_EXAMPLES - len(progress.examples)
-        progress.examples += [(each.path, each.reason) for each in unreadable[:room]]
-        progress.beyond += len(clipped)
-        progress.examples_beyond = [*progress.examples_beyond, *clipped][:1]
+        self.progress = after  # at once: after Ctrl-C in between, rows would count that belong to no image
         if time.monotonic() - self._kept > _KEEP_SECONDS:
             self.keep()
 
@@ -206,7 +212,6 @@ class TablePart:
         assert self._file is not None
         self._file.write(content)
         self._file.flush()
-        self.progress.bytes += len(content)
 
     def keep(self) -> None:
         """Brings the rows to the disk, and then how many bytes they are."""

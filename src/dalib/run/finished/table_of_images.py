@@ -276,10 +276,10 @@ def _write_share(table: ImageTable, part: TablePart) -> None:
     source, noun = table.source, table.form.noun
     begins, end = divided(len(source.names), part.rank, part.size, table.batch)
     total = end - begins
-    progress = part.begin(source.given, total)
+    begun = part.begin(source.given, total)
     try:
         with CountedProgress(noun if part.size == 1 else f"{noun} of 1 of {part.size} processes") as shown:
-            for pixels, names, unreadable, clipped in read_ahead(source.read, begins + progress.done, end, table.batch):
+            for pixels, names, unreadable, clipped in read_ahead(source.read, begins + begun.done, end, table.batch):
                 if unreadable and source.strict:
                     first = unreadable[0]
                     raise UserError(
@@ -289,9 +289,9 @@ def _write_share(table: ImageTable, part: TablePart) -> None:
                         " to skip it",
                     )
                 part.add(table.rows(names, pixels) if names else b"", names, unreadable, clipped)
-                shown(progress.done, total)
+                shown(part.progress.done, total)
     except KeyboardInterrupt:
-        say(f"{part.rows}: {progress.done} of {total} images; the same command goes on from there")
+        say(f"{part.rows}: {part.progress.done} of {total} images; the same command goes on from there")
         raise
     finally:
         part.end()
