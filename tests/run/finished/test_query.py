@@ -130,6 +130,18 @@ def test_a_page_shows_the_images_and_is_whole_in_itself(tmp_path, capsys):
     assert "few.html already, perhaps with labels" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)])
+def test_a_query_that_ends_among_the_pictures_leaves_no_list(a_run, tmp_path, monkeypatch, error, code):
+    def ends(*_, **__):
+        raise error
+
+    monkeypatch.setattr("dalib.run.finished.query.write_labelling_page", ends)
+    assert run(["query", str(a_run[0]), "--out", str(tmp_path / "few.csv")]) == code
+    assert not (tmp_path / "few.csv").exists()
+    monkeypatch.undo()
+    query(a_run[0], tmp_path / "few.csv", "--n", "5")
+
+
 def test_without_pictures_there_is_no_page(a_run, tmp_path, capsys):
     query(a_run[0], tmp_path / "few.csv", "--n", "5")
     assert not (tmp_path / "few.html").exists()

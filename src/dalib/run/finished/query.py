@@ -104,7 +104,7 @@ def _write(
                 csv_file=out,
                 picture_of=lambda number: _counted(picture_of, number, len(rows), progress),
             )
-    except OSError:
+    except BaseException:  # also after Ctrl-C among the pictures
         out.unlink(missing_ok=True)  # else the next try refuses to replace the list
         raise
 
