@@ -1,6 +1,7 @@
 """The folder of several targets: what is read from the runs, and what it is known by."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -28,11 +29,27 @@ def test_the_record_is_read_from_the_runs_themselves(folder):
         ("dawn", "waiting"),
     ]
     judgement, street = Judgement.read(WRITTEN / "judgement.json"), record.targets[0]
-    assert (street.outcome, street.probability) == (judgement.outcome, judgement.probability)
+    assert (street.outcome, street.probability) == (judgement.outcome, judgement.probability_of_help)
     assert street.selected == RunFolder(WRITTEN).selection().model
     assert street.models["adapted"] == TargetModel(judgement.models["adapted"].estimate)
     record.write(folder.record)
     assert SeveralTargets.read(folder.record) == record
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({}, 0.97),
+        ({"outcome": "collapsed"}, None),
+        ({"at_chance": ("adapted",)}, None),
+        ({"votes": {"differ": 0}}, None),
+    ],
+)
+def test_the_probability_is_that_of_the_run_s_report(folder, changed, told):
+    run = folder.run("street")
+    found = replace(Judgement.read(run.judgement), outcome="helped", probability=0.97, votes={"differ": 5})
+    replace(found, **changed).write(run.judgement)
+    assert folder.read().targets[0].probability == told
 
 
 def test_runs_that_have_not_begun_are_none_yet(folder):

@@ -64,7 +64,8 @@ class TargetResult:
         target: as it was given.
         status: of the run, as its summary has it; waiting where it has not begun.
         images: of the target.
-        outcome, headline, probability: of the judgement, where the run has one.
+        outcome, headline: of the judgement, where the run has one.
+        probability: that adaptation helped, where the judgement has one (``Judgement.probability_of_help``).
         selected: the selected model.
         models: by name.
     """
@@ -203,7 +204,7 @@ def _result_of(name: str, target: str, run: RunFolder) -> TargetResult:
         summary.counts.get("target"),
         judgement.outcome,
         judgement.headline,
-        judgement.probability,
+        judgement.probability_of_help,
         judgement.shipped if selection is None else selection.model,
         models,
     )
