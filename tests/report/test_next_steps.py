@@ -12,6 +12,7 @@ from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import PythonSpelling, spelled
 from dalib.core.files import quoted
 from dalib.records.judgement import JudgedModel
+from dalib.records.labelled import Labelled, LabelledValue
 from dalib.records.selection import Selection
 from told_verdicts import evaluation, judgement, said, verdict
 
@@ -107,6 +108,16 @@ def test_no_more_images_are_to_be_labelled_than_the_target_has(target: int, aske
     found = verdict(counts, evaluation(0.8, 0.8, count=100), judgement=judgement("helped", "x", "adapted"))
     assert re.findall(r"--n \d+", found.command) == asked
     assert AGAIN in found.command
+
+
+@pytest.mark.parametrize(("end", "asked"), [(0.1, ["--n 200"]), (0.0, [])])
+def test_where_no_label_can_tell_more_none_is_asked_for(end: float, asked: list[str]) -> None:
+    equal, difference = LabelledValue(0.8, 0.7, 0.9, 30), LabelledValue(0.0, -end, end, 30)
+    few = Labelled("few.csv", 30, {"adapted": equal, "source-only": equal}, 1200, difference=difference)
+    found = verdict(None, labelled=few, judgement=judgement("helped", "x", "adapted"))
+    assert re.findall(r"--n \d+", found.command) == asked
+    assert AGAIN in found.command
+    assert ("label more images to know" in said(found)) == bool(asked)
 
 
 def test_who_has_a_kit_is_not_advised_another_backbone() -> None:

@@ -65,7 +65,7 @@ class NextSteps:
             selection.model if selection else judgement.shipped if judgement else "",
             baseline or (judgement.baseline if judgement else None) or BASELINE,
             records.summary.run_settings,
-            records.summary.counts.get("target", MORE_LABELS) - max((each.count for each in evaluations), default=0),
+            _left(records),
             judgement is not None and bool(judgement.few_classes),
         )
 
@@ -165,3 +165,15 @@ class NextSteps:
     def _train_with(self, changes: str) -> str:
         """Returns what trains again with some settings changed; a shell's for all: adapt takes no file of settings."""
         return f"dalib train --config {quoted(self.config)} {changes} --out NEW-FOLDER"
+
+
+def _left(records: RunRecords) -> int:
+    """Returns how many more images the target has than were measured on; none where no further label tells anything.
+
+    A list of a few labelled ones leaves all: the next list replaces it.
+    """
+    count, labelled = records.summary.counts.get("target", MORE_LABELS), records.labelled
+    difference = None if labelled is None else labelled.difference
+    if difference is not None and difference.low == difference.high:  # all are labelled, or the models agree on all
+        return 0
+    return count - max((each.count for each in records.evaluations), default=0)

@@ -169,7 +169,8 @@ def sampled(labelled: Labelled) -> Verdict:
     low, value, high = (each or 0.0 for each in known)
     tone = _tone_of(low, high)
     points = signed_interval((low, high))
-    chance = ", so there may be none: label more images to know" if tone == "unclear" else ""
+    # of models that agree on every image, or a target that is labelled as a whole, the interval is a point
+    chance = ", so there may be none: label more images to know" if tone == "unclear" and low < high else ""
     return Verdict(
         tone,
         f"Adaptation {_WORDS[tone]}: adapted about {percent(models[ADAPTED].value)}, "
