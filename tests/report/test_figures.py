@@ -45,6 +45,13 @@ def test_many_points_are_thinned() -> None:
     assert chart.lines[0].path.count("L") < 240
 
 
+def test_the_last_value_is_the_last_one_of_a_curve_that_is_thinned() -> None:
+    chart = line_chart("Loss", "", [Series("loss", "one", [(n, float(n)) for n in range(1000)])], shares=False)
+    assert chart is not None
+    assert chart.lines[0].last == "999"
+    assert "loss from 0 to 999" in chart.alt
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), True, "0.5", [0.5]])
 def test_what_is_no_number_is_a_dash(value: object) -> None:
     assert number(value) is None

@@ -126,9 +126,11 @@ def line_chart(
         shares: values are shares, written as percentages; their axis ends at 1.
         kept_step: where a vertical line marks the step whose weights were kept, if it is on the axis.
     """
-    series = [_thinned(curve) for curve in series if curve.points]
+    series = [curve for curve in series if curve.points]
     if not series:
         return None
+    ends = [(_value(curve.points[0][1], shares), _value(curve.points[-1][1], shares)) for curve in series]
+    series = [_thinned(curve) for curve in series]
     values = [value for curve in series for _, value in curve.points]
     y_ticks = ticks(0.0, 1.0) if shares else ticks(min(0.0, *values), max(0.0, *values))
     last_step = max(step for curve in series for step, _ in curve.points)
@@ -141,14 +143,12 @@ def line_chart(
         return round(BOTTOM - (BOTTOM - TOP) * (value - y_ticks[0]) / (y_ticks[-1] - y_ticks[0]), 1)
 
     lines = []
-    for curve in series:
+    for curve, (_, last) in zip(series, ends, strict=True):
         places = [(x(step), y(value)) for step, value in curve.points]
         path = "M" + " L".join(f"{a:g} {b:g}" for a, b in places)
-        last = _value(curve.points[-1][1], shares)
         lines.append(Line(curve.name, curve.look, path, places if len(places) <= FEW_POINTS else [], last))
     courses = "; ".join(
-        f"{curve.name} from {_value(curve.points[0][1], shares)} to {_value(curve.points[-1][1], shares)}"
-        for curve in series
+        f"{curve.name} from {first} to {last}" for curve, (first, last) in zip(series, ends, strict=True)
     )
     marked = kept_step is not None and 0 <= kept_step <= last_step
     return Chart(
