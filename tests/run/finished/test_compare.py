@@ -138,6 +138,18 @@ def test_measurements_on_other_labels_do_not_compare(other, tmp_path, capsys):
     assert "not all runs on the same labels" in printed
 
 
+def test_a_list_of_labels_is_the_same_however_its_path_is_spelled(tmp_path, capsys):
+    runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
+    for name, accuracy, given in (("clustered", 0.5, "few.csv"), ("right", 0.6, "./few.csv")):
+        models = {"adapted": {"value": accuracy, "low": 0, "high": 1}}
+        labelled = {"labels": given, "count": 30, "models": models}
+        (tmp_path / name / "labelled.json").write_text(json.dumps(labelled))
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert order_of(printed) == ["right", "clustered"]
+    assert "not all runs on the same labels" not in printed
+
+
 @pytest.mark.parametrize("old", [True, False])
 def test_a_test_set_that_is_measured_by_default_does_not_decide(old, tmp_path, capsys):
     runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -28,7 +29,6 @@ from dalib.records.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from torch import Tensor
 
@@ -190,7 +190,7 @@ def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
     few = run.read_labelled()
     if few is not None and not few.trained_on:
         which = f"held out by seed {settings.seed}" if few.held_out else ""
-        labels = LabelledSet("labelled", f"{few.labels} {which}", few.labels, few.count)
+        labels = LabelledSet("labelled", f"{Path(few.labels).resolve()} {which}", few.labels, few.count)
         found[labels] = {model: each.value for model, each in few.models.items() if each.value is not None}
     return found
 
