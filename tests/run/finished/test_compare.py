@@ -55,6 +55,19 @@ def test_runs_are_ranked_and_failed_ones_come_last(tmp_path, capsys):
     assert "80.0% ?" in printed
 
 
+def test_the_score_that_is_shown_is_the_one_that_sorts(tmp_path, capsys):
+    runs = [write_run(tmp_path / "one", [0, 1, 2, 0], 0.9), write_run(tmp_path / "two", [0, 1, 2, 1], None)]
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("0.500") == 2
+    assert "0.900" not in printed
+    assert "sorted by Corr-C" in printed
+    assert run(["compare", runs[0], write_run(tmp_path / "three", [0, 1, 2, 1], 0.8)]) == 0
+    printed = capsys.readouterr().out
+    assert "0.900" in printed
+    assert "sorted by clusters (ClassAMI" in printed
+
+
 def test_equal_clusters_are_decided_by_agreement(tmp_path, capsys):
     runs = [
         write_run(tmp_path / "odd", [2, 2, 1, 0], 0.9),

@@ -219,24 +219,30 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
             )
 
 
+def _have_clusters(runs: Sequence[Compared]) -> bool:
+    """Returns whether all runs have the score that they are sorted by, ClassAMI; else Corr-C stands in for all."""
+    return all("target_class_ami" in each.model.scores for each in runs)
+
+
 def _print(best: Sequence[Compared], agreements: dict[str, float], common: LabelledSet | None) -> None:
+    heading_of_score, score = ("clusters", "target_class_ami") if _have_clusters(best) else ("Corr-C", "target_corr_c")
     table = Table(box=None, pad_edge=False)
     for heading in ("", "run", "model"):
         table.add_column(heading, overflow="fold")  # the path of a run is there to be copied
-    for heading in (*(() if common is None else ("measured",)), "clusters", "agreement", "estimate"):
+    for heading in (*(() if common is None else ("measured",)), heading_of_score, "agreement", "estimate"):
         table.add_column(heading, justify="right")
     table.add_column("adaptation")
     for place, each in enumerate(best, 1):
         for name, model in each.models.items():
             first = name == each.selected
             measured = [] if common is None else [each.accuracies[common].get(name)]
-            clusters = model.scores.get("target_class_ami", model.scores.get("target_corr_c"))
+            own = model.scores.get(score)
             table.add_row(
                 str(place) if first else "",
                 escape(one_line(each.path)) if first else "",
                 escape(one_line(f"{name}, selected" if first else name)),
                 *("-" if value is None else f"{value:.1%}" for value in measured),
-                "-" if clusters is None else f"{clusters:.3f}",
+                "-" if own is None else f"{own:.3f}",
                 f"{agreements[each.path]:.1%}" if first and agreements[each.path] else "-",
                 escape(one_line(model.estimate)),
                 escape(one_line(each.outcome)) if first else "",
@@ -257,12 +263,15 @@ def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
         labels = "No target labels were used for this order."
         if any(each.by_labels for each in best):
             labels = "Labels decided which model is selected in some runs, but not the order of the runs."
+        score = "clusters (ClassAMI: do predicted classes follow the clusters\nof the features? 1 is best)"
+        if not _have_clusters(best):
+            score = "Corr-C (are predictions confident and diverse? 1 is best;\nnot every run has a ClassAMI)"
         say(
-            f"{labels} Runs are sorted by clusters (ClassAMI: do predicted classes follow the clusters\n"
-            "of the features? 1 is best), then by agreement with the mean of the runs (EnsV). A run whose adaptation\n"
-            "hurt or collapsed, but whose adapted model is selected, comes last and does not count in the mean. Among\n"
-            "runs that worked, this order means little: in our study it chose no better than chance. The labels of 30\n"
-            "target images are better evidence."
+            f"{labels} Runs are sorted by {score},\n"
+            "then by agreement with the mean of the runs (EnsV). A run whose adaptation hurt or collapsed, but whose\n"
+            "adapted model is selected, comes last and does not count in the mean. Among runs that worked, this order\n"
+            "means little: in our study it chose no better than chance. The labels of 30 target images are better\n"
+            "evidence."
         )
         if some := [each.path for each in best if each.accuracies]:
             measuring = Call("dalib.run.finished.measure.evaluate", Setting("run"), Setting("data", "DATA"))
