@@ -166,9 +166,12 @@ def test_the_other_model_can_be_asked_for_and_is_named(made, tmp_path, capsys):
     assert "predicting with the adapted model (asked for; source-only is selected without target labels)" in told
 
 
-def test_the_source_is_no_target(made, tmp_path, capsys):
-    data = of_class(tmp_path / "drawings", 40)
-    write_json(made.summary, json.loads(made.summary.read_text()) | {"source": str(data)})
+@pytest.mark.parametrize("several", [False, True])
+def test_the_source_is_no_target(several, made, tmp_path, capsys):
+    data, summary = of_class(tmp_path / "drawings", 40), json.loads(made.summary.read_text())
+    sources = [str(data), str(of_class(tmp_path / "sketches", 4))] if several else [str(data)]
+    settings = summary["settings"] | {"source": sources if several else sources[0]}
+    write_json(made.summary, summary | {"source": " + ".join(sources), "settings": settings})
     told = ask(capsys, "eval", made.root, "--data", data)
     assert "is of the run's source and says nothing of the target. The source-only model is the selected" in told
     assert made.selection().by == "judgement"

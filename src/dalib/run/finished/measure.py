@@ -165,14 +165,16 @@ def say_if_optimistic(run: RunFolder, labels: str, data: str) -> None:
 
 
 def _is_of_source(run: RunFolder, data: str) -> bool:
-    """Returns whether the labelled set is the run's source or its test set, and not of the target."""
+    """Returns whether the labelled set is one of the run's sources or its test set, and not of the target."""
     summary = Summary.read(run.summary)
-    source, target = summary.source, summary.target
+    sources, target = summary.run_settings.sources or (summary.source,), summary.target
     if data in (target, default_evaluation(target)):
         return False
-    if data in (source, default_evaluation(source)):
-        return True
-    return Path(source).exists() and Path(data).exists() and Path(source).resolve() == Path(data).resolve()
+    return any(data in (source, default_evaluation(source)) or _same_folder(source, data) for source in sources)
+
+
+def _same_folder(one: str, other: str) -> bool:
+    return Path(one).exists() and Path(other).exists() and Path(one).resolve() == Path(other).resolve()
 
 
 def measure(
