@@ -163,6 +163,16 @@ def test_a_list_of_labels_is_the_same_however_its_path_is_spelled(tmp_path, caps
     assert "not all runs on the same labels" not in printed
 
 
+def test_a_named_set_is_the_same_whatever_the_names_of_its_files(tmp_path, capsys):
+    runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
+    for name, accuracy in (("clustered", 0.5), ("right", 0.6)):
+        measured(tmp_path / name, "usps-test", asked=True, adapted=accuracy)
+        file = tmp_path / name / "evaluations" / "usps-test.json"
+        file.rename(file.with_name(f"usps-test-{name}.json"))
+    assert run(["compare", *runs]) == 0
+    assert order_of(capsys.readouterr().out) == ["right", "clustered"]
+
+
 @pytest.mark.parametrize("old", [True, False])
 def test_a_test_set_that_is_measured_by_default_does_not_decide(old, tmp_path, capsys):
     runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]

@@ -14,6 +14,7 @@ import dalib
 import dalib.run.train
 from dalib.commands.main import run
 from dalib.core.files import write_json
+from dalib.data.domain_images import LabelledImages
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.architecture import Architecture
 from dalib.models.network import make_classifier
@@ -205,6 +206,21 @@ def test_where_it_is_not_known_which_labels_trained_none_select(made, tmp_path, 
     made.config.write_text(f"target_labels: {tmp_path / 'gone.csv'}\n")
     assert "may have been" in ask(capsys, "eval", made.root, "--labels", labels(made, tmp_path / "few.csv", ants=20))
     assert made.selection().by == "judgement"
+
+
+def test_a_named_set_is_one_evaluation_wherever_the_command_is_given(made, tmp_path, monkeypatch):
+    rows = LabelledImages(
+        torch.zeros(4, 1, 8, 8, dtype=torch.uint8), torch.tensor([0, 1, 0, 1]), CLASSES, tuple("abcd")
+    )
+    for place in ("here", "there"):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        measure.measure(made, "usps-test", rows, torch.device("cpu"))
+    (file,) = made.evaluations.glob("*.json")
+    assert file.name == "usps-test.json"
+    older = file.rename(file.with_name("usps-test-0a1b2c.json"))
+    measure.measure(made, "usps-test", rows, torch.device("cpu"))
+    assert list(made.evaluations.glob("*.json")) == [older]
 
 
 # at the end of training

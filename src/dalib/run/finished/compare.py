@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.words import counted
-from dalib.data.named import default_evaluation
+from dalib.data.named import NAMED, default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.checked import as_probabilities
 from dalib.judge.scores import ensemble_agreement
@@ -185,7 +185,8 @@ def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
         result = Evaluation.read(path)
         # runs of older versions do not record whether the user asked
         if result.data != by_default if result.asked is None else result.asked:
-            labels = LabelledSet("evaluation", path.stem, result.data, result.count)
+            key = result.data if result.data in NAMED else path.stem
+            labels = LabelledSet("evaluation", key, result.data, result.count)
             found[labels] = {name: each.accuracy for name, each in result.models.items()}
     few = run.read_labelled()
     if few is not None and not few.trained_on:

@@ -17,7 +17,7 @@ from dalib.core.files import name_of_path, required_path
 from dalib.core.places import in_short
 from dalib.core.refusals import require_writable
 from dalib.data.labels import is_query
-from dalib.data.named import default_evaluation
+from dalib.data.named import NAMED, default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
 from dalib.engine.predict import predict_probabilities
 from dalib.judge.accuracy import accuracy_interval, calibration_error, confusion_matrix, reliability_bins
@@ -211,7 +211,7 @@ def measure(
     _say_measured(models, f"{len(labels)} images of {in_short(data)}")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
     paired = tuple(_paired(one, other, right, together) for one, other in in_pairs)
-    file = _file_of(data)
+    file = _file_of(run, data)
     pictures = run.mistakes / file
     shutil.rmtree(pictures, ignore_errors=True)  # those of an earlier measurement
     result = Evaluation(
@@ -241,10 +241,16 @@ def _say_measured(models: Mapping[str, MeasuredModel], images: str) -> None:
             say_result(f"{'':12} {each.open_set.in_words()}")
 
 
-def _file_of(data: str) -> str:
-    """Returns the name of an evaluation's file: two folders of one name are two evaluations, the same folder is one."""
+def _file_of(run: RunFolder, data: str) -> str:
+    """Returns the name of an evaluation's file: two folders of one name are two evaluations, the same folder is one.
+
+    So is a named set, wherever the command is given; one that an older version measured keeps its file.
+    """
     if data in BUILT_IN_LABELLED:
         return data
+    if data in NAMED:
+        before = (each for each in sorted(run.evaluations.glob("*.json")) if Evaluation.read(each).data == data)
+        return next((each.stem for each in before), slug(data))
     return f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
 
 
