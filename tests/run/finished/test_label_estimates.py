@@ -49,6 +49,15 @@ def test_it_writes_class_shares_that_a_prior_takes(a_run, tmp_path, capsys):
     assert read_prior(found, CLASSES).tolist() == pytest.approx([each["value"] for each in shares], abs=1e-4)
 
 
+def test_class_shares_of_earlier_labels_do_not_stay(a_run, tmp_path, capsys):
+    found, labels, _ = a_run
+    fill_in(query(found, tmp_path / "few.csv", "--n", "30"), labels, tmp_path / "few.csv")
+    evaluate(found, tmp_path / "few.csv")
+    (tmp_path / "unknown.csv").write_text("path,label\nphotos/2.png,unknown\nphotos/3.png,unknown\n")
+    assert "shares" not in evaluate(found, tmp_path / "unknown.csv")
+    assert not (found / "shares.csv").exists()
+
+
 def test_who_stops_early_is_told_what_it_means(a_run, tmp_path, capsys):
     found, labels, _ = a_run
     fill_in(query(found, tmp_path / "few.csv", "--n", "60"), labels, tmp_path / "few.csv", only=30)

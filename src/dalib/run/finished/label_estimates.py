@@ -138,8 +138,9 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
 
 
 def _write_shares(run: RunFolder, result: Labelled, classes: Sequence[str]) -> None:
-    """Writes the class shares as --prior takes them, and prints where."""
+    """Writes the class shares as --prior takes them, and prints where; none where no label is of a class."""
     if result.shares is None:
+        run.shares.unlink(missing_ok=True)  # those of earlier labels
         return
     rows = [
         [name, *(f"{number:.6g}" for number in (each.value or 0.0, each.low or 0.0, each.high or 0.0))]
