@@ -314,6 +314,14 @@ def test_a_model_that_is_gone_is_not_selected(run):
     assert run.selection().model == "adapted"
 
 
+def test_of_a_model_that_is_gone_an_unclear_measurement_does_not_say_that_it_is_better(run):
+    conclude(run, "source-only", "judgement")
+    shutil.rmtree(run.source_only.model)
+    sentence = settle(run, UNCLEAR, held=True)
+    assert "does not tell the models apart" in sentence
+    assert "is better" not in sentence
+
+
 # training on
 
 

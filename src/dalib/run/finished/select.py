@@ -145,11 +145,12 @@ def settle(run: RunFolder, measured: Measurement, *, held: bool = False) -> str:
     if held:
         before = run.selection()
         selection, sentence = decided(before, measured, str(run.root))
+        if selection == before:
+            return sentence
         if selection.model not in run.model_folders():
             gone = f"The {selection.model} model is better, but it is not in {run.root} any more"
             return f"{gone}. Measured: {measured.in_words()}"
-        if selection != before:
-            select(run, selection)
+        select(run, selection)
         return sentence
     with changing(run) as free:
         if free:
