@@ -1,6 +1,7 @@
 """Predictions for files and objects: a row for each image, a reason for each that cannot be read, and how they look."""
 
 import sys
+import tarfile
 from dataclasses import replace
 
 import numpy as np
@@ -71,6 +72,16 @@ def test_one_file_and_a_list_with_a_missing_file_are_predicted(folder):
     found = predicted(folder / "list.csv")
     assert [row.label for row in found] == ["dark"]
     assert [each.path for each in found.unreadable] == [str(folder / "gone.png")]
+
+
+def test_a_pattern_of_shards_is_a_place(folder):
+    for number in range(2):
+        with tarfile.open(folder.parent / f"new-{number}.tar", "w") as shard:
+            shard.add(folder / f"{number}.png", f"{number}.png")
+    pattern = str(folder.parent / "new-{0..1}.tar")
+    assert [row.path.rsplit("/", 1)[-1] for row in predicted(pattern)] == ["0", "1"]
+    with pytest.raises(UserError, match="1 of its 3 shards are missing"):
+        predicted(str(folder.parent / "new-{0..2}.tar"))
 
 
 def test_a_place_that_is_not_there_is_no_image_that_cannot_be_read(folder):

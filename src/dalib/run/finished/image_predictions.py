@@ -261,8 +261,10 @@ def _given(images: Any) -> tuple[_Given, list[Unreadable]]:
         UserError: one place is given, and it is not there.
     """
     from dalib.data.given import names_of_items, unlabelled_items
+    from dalib.data.shards import are_shards
 
-    if is_place(images) and not Path(expanded(images)).exists():
+    # a pattern of shards is no file itself
+    if is_place(images) and not Path(expanded(images)).exists() and not are_shards(expanded(images)):
         raise UserError(Setting("images", images), ": no such file or folder")
     places = [images] if is_place(images) else list(images) if isinstance(images, Iterator) else images
     if isinstance(places, list | tuple) and all(map(is_place, places)):
