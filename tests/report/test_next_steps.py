@@ -11,9 +11,10 @@ import pytest
 from dalib.commands.flags import FlagSpelling
 from dalib.core.errors import PythonSpelling, spelled
 from dalib.core.files import quoted
+from dalib.records.evaluation import MeasuredModel
 from dalib.records.judgement import JudgedModel
 from dalib.records.labelled import Labelled, LabelledValue
-from dalib.records.selection import Selection
+from dalib.records.selection import Measurement, Selection
 from told_verdicts import evaluation, judgement, said, verdict
 
 if TYPE_CHECKING:
@@ -108,6 +109,39 @@ def test_no_more_images_are_to_be_labelled_than_the_target_has(target: int, aske
     found = verdict(counts, evaluation(0.8, 0.8, count=100), judgement=judgement("helped", "x", "adapted"))
     assert re.findall(r"--n \d+", found.command) == asked
     assert AGAIN in found.command
+
+
+@pytest.mark.parametrize(
+    ("difference", "baseline", "by", "kept"),
+    [
+        (-0.2, "source-only", "measurement", []),
+        (0.2, "aligned", "measurement", []),
+        (-0.2, "aligned", "judgement", ["dalib keep RUN aligned"]),
+        (-0.2, "source-only", "judgement", ["dalib keep RUN source-only"]),
+    ],
+)
+def test_labels_of_a_few_name_their_own_baseline_and_do_not_contradict_what_they_selected(
+    difference: float, baseline: str, by: str, kept: list[str]
+) -> None:
+    few = Labelled(
+        "few.csv",
+        60,
+        {name: LabelledValue(0.7, 0.6, 0.8, 60) for name in ("adapted", "source-only", "aligned")},
+        1200,
+        difference=LabelledValue(difference, difference - 0.1, difference + 0.1, 60),
+        baseline=baseline,
+    )
+    chosen = Measurement("few.csv", "labelled", 60, "adapted", "source-only", (0.6, 0.8), -0.2, -0.3, -0.1)
+    measured = Selection("source-only", "measurement", chosen)
+    selection = measured if by == "measurement" else Selection("adapted", "judgement")
+    found = verdict(None, labelled=few, judgement=judgement("helped", "x"), selection=selection)
+    assert [step.command for step in found.steps if "keep" in step.command] == kept
+    assert ("On these labels" in said(found)) == bool(kept)
+    elsewhere = replace(
+        evaluation(0.7, 0.75), models=evaluation(0.7, 0.8).models | {"aligned": MeasuredModel(0.9, (0, 1))}
+    )
+    both = verdict(None, elsewhere, labelled=few, judgement=judgement("helped", "x"), selection=measured)
+    assert "On these labels" not in said(both)
 
 
 @pytest.mark.parametrize(("end", "asked"), [(0.1, ["--n 200"]), (0.0, [])])

@@ -44,6 +44,7 @@ class NextSteps:
         settings: those of its training.
         left: how many more images the target has than were measured on, which may be others.
         few: whether the target seems to have few of the classes.
+        decided: whether the labels that give the verdict have selected the model.
     """
 
     run: str
@@ -53,20 +54,21 @@ class NextSteps:
     settings: RunSettings
     left: int
     few: bool
+    decided: bool = False
 
     @classmethod
     def of(cls, records: RunRecords, run: str, config: str) -> NextSteps:
         """Returns the next steps by the records of a run, its folder and its config.yaml."""
-        judgement, selection, evaluations = records.judgement, records.selection, records.evaluations
-        baseline = next((each.baseline for each in evaluations if each.baseline), None)
+        judgement, selection = records.judgement, records.selection
         return cls(
             run,
             config,
             selection.model if selection else judgement.shipped if judgement else "",
-            baseline or (judgement.baseline if judgement else None) or BASELINE,
+            _baseline(records) or (judgement.baseline if judgement else None) or BASELINE,
             records.summary.run_settings,
             _left(records),
             judgement is not None and bool(judgement.few_classes),
+            _decided(records),
         )
 
     def estimated(self, judgement: Judgement) -> tuple[Step, ...]:
@@ -101,8 +103,11 @@ class NextSteps:
         return (self._measure(),)
 
     def better(self, tone: Tone) -> str:
-        """Returns the model that is better by the labels, where another one is selected; else empty."""
-        found = {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
+        """Returns the model that is better by the labels, where another one is selected; else empty.
+
+        Labels that selected a third model find that one better.
+        """
+        found = "" if self.decided else {"helped": ADAPTED, "hurt": self.baseline}.get(tone, "")
         return found if self.selected and found != self.selected else ""
 
     def keep(self, model: str) -> str:
@@ -165,6 +170,23 @@ class NextSteps:
     def _train_with(self, changes: str) -> str:
         """Returns what trains again with some settings changed; a shell's for all: adapt takes no file of settings."""
         return f"dalib train --config {quoted(self.config)} {changes} --out NEW-FOLDER"
+
+
+def _baseline(records: RunRecords) -> str | None:
+    """Returns the model that the labels which give the verdict compare adapted with; None without any."""
+    if records.labelled is not None and records.few_labels_first:
+        return records.labelled.baseline or BASELINE
+    return next((each.baseline for each in records.evaluations if each.baseline), None)
+
+
+def _decided(records: RunRecords) -> bool:
+    """Returns whether the labels that give the verdict have selected the model."""
+    selection, labelled, evaluations = records.selection, records.labelled, records.evaluations
+    if selection is None:
+        return False
+    if labelled is not None and records.few_labels_first:
+        return selection.chosen_on("labelled", labelled.labels)
+    return bool(evaluations) and selection.chosen_on("evaluation", evaluations[0].data)
 
 
 def _left(records: RunRecords) -> int:
