@@ -293,6 +293,14 @@ def test_the_selected_model_is_named_and_who_selected_it() -> None:
     assert "is better; it is in" not in found
 
 
+def test_labels_of_a_few_images_tell_of_a_third_model_as_an_evaluation_does() -> None:
+    models = {name: LabelledValue(value, 0.4, 0.95, 60) for name, value in (("adapted", 0.7), ("aligned", 0.5))}
+    few = Labelled("l.csv", 60, models, 1200, difference=LabelledValue(0.2, 0.1, 0.3, 60), baseline="aligned")
+    third = replace(few, models=models | {"source-only": LabelledValue(0.9, 0.8, 0.95, 60)})
+    assert "The source-only model reaches about 90.0% from the labels of 60 target images." in sampled(third).notes
+    assert "reaches" not in said(sampled(few))
+
+
 @pytest.mark.parametrize(("data", "told"), [("photos", True), ("elsewhere", False)])
 def test_the_accuracy_on_the_labels_that_selected_is_called_too_high(data: str, told: bool) -> None:
     selection = Selection("adapted", "measurement", measurement(data))

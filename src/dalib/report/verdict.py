@@ -169,6 +169,11 @@ def sampled(labelled: Labelled) -> Verdict:
     low, value, high = (each or 0.0 for each in known)
     tone = _tone_of(low, high)
     points = signed_interval((low, high))
+    others = [
+        f"The {name} model reaches about {percent(each.value)} {where}."
+        for name, each in models.items()
+        if name not in (ADAPTED, baseline) and each.value is not None
+    ]
     # of models that agree on every image, or a target that is labelled as a whole, the interval is a point
     chance = ", so there may be none: label more images to know" if tone == "unclear" and low < high else ""
     return Verdict(
@@ -177,6 +182,7 @@ def sampled(labelled: Labelled) -> Verdict:
         f"{baseline} {percent(models[baseline].value)}, {where}",
         (
             f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
+            *others,
             *_of_unknown(labelled.unknown, labelled.open_sets),
             *(sentence(note) for note in labelled.notes),
         ),
