@@ -102,6 +102,13 @@ def test_resuming_with_a_kit_names_the_kit_and_no_source_that_nobody_gave(traine
     assert capsys.readouterr().err.endswith("leave out --kit\n")
 
 
+def test_resuming_refuses_a_default_in_a_file_that_the_run_does_not_have(trained, tmp_path, capsys):
+    (tmp_path / "other.yaml").write_text("batch: 64\n")
+    assert run(["train", "--resume", str(trained), "--config", str(tmp_path / "other.yaml")]) == 2
+    assert "leave out --batch" in capsys.readouterr().err
+    assert run(["train", "--resume", str(trained), "--config", str(trained / "config.yaml")]) == 0
+
+
 def test_resuming_refuses_the_default_of_a_group_and_names_it(trained, capsys):
     assert run(["train", "--resume", str(trained), "--every.log", "25"]) == 2
     assert "leave out --every.log" in capsys.readouterr().err

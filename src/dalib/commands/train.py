@@ -53,7 +53,7 @@ def run(call: Call) -> None:
     since = time.monotonic()  # torch's import takes seconds of a time limit, too
     allow_changes: bool = call.given.pop("allow_changes")
     call.given.pop("config")
-    config, resume = _train_config(call.given, names_of(call.arguments))
+    config, resume = _train_config(call.given, names_of(call.arguments) | settings_in(call.arguments).keys())
     if not resume:
         _require_both_domains(config, settings_in(call.arguments))
     say_opening(config.source, config.target, kit=config.kit, resume=config.out if resume else None)
@@ -79,7 +79,7 @@ def _train_several(config: TrainConfig, *, resume: bool, allow_changes: bool) ->
 
 
 def _train_config(given: dict[str, Any], named: set[str]) -> tuple[TrainConfig, bool]:
-    """Returns the configuration, and whether a run resumes with it; ``named`` are the settings on the command line."""
+    """Returns the configuration, and whether a run resumes with it; ``named`` are the settings that are given."""
     resume: str | None = given.pop("resume")
     config = TrainConfig(**given)
     if resume is None:
