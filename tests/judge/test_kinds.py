@@ -54,8 +54,9 @@ def test_words_say_probabilities_and_what_was_believed():
         "What the target seems to be, before adaptation: the source's classes 2%, fewer of them 97%, "
         "other images too 1%, which hard images can cause as well; the adaptation expects fewer classes"
     )
-    assert "fewer of them 0%, nothing to tell other images by (that takes 20 validation images" in (
-        TargetKind(1.0, 0.0, 0.0).in_words()
+    assert (
+        "classes over 99%, fewer of them under 1%, nothing to tell other images by (that takes 20 validation images"
+        in (TargetKind(1.0, 0.0, 0.0).in_words())
     )
 
 

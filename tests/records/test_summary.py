@@ -60,6 +60,9 @@ def test_a_kind_of_target_is_told_with_the_probability_of_each():
     assert (
         "fewer of them 5%, nothing to tell other images by; the adaptation expects the same classes" in known.in_words()
     )
+    assert "the source's classes under 1%, fewer of them over 99%, why" in RecordedKind("fewer", 0.003, 0.997).in_words(
+        "why"
+    )
     assert "5%, why; the adaptation" in known.in_words("why")
     assert "expects the same classes, as long as others are not nearly" in RecordedKind("same", 0.27, 0.73).in_words()
     assert not RecordedKind().estimated

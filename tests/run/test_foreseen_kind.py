@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dalib.commands.main import run
+from dalib.core.words import likelihood
 from dalib.records.summary import Summary
 from dalib.run import checks as checking
 from dalib.run import foreseen_kind
@@ -53,7 +54,10 @@ def test_checks_says_what_a_run_will_find_and_keeps_nothing(share, photos, cache
     assert run(["train", *asked, "--out", f"{tmp_path}/run"]) == 0
     kind = Summary.read(tmp_path / "run/summary.json").target_kind
     assert kind.estimated
-    assert f"the source's classes {kind.same:.0%}, fewer of them {kind.fewer:.0%}, nothing to tell" in printed
+    assert (
+        f"the source's classes {likelihood(kind.same)}, fewer of them {likelihood(kind.fewer)}, nothing to tell"
+        in printed
+    )
     assert (
         f"the adaptation expects {kind.expectation}. Estimated with models of 4 steps on 2 views of each image"
         in printed

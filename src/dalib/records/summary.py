@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dalib.core.words import counted
+from dalib.core.words import counted, likelihood
 from dalib.records.content import ABSENT, Record, decoded
 
 if TYPE_CHECKING:
@@ -78,11 +78,13 @@ class RecordedKind:
         """
         doubtful = ", as long as others are not nearly certain" if self.believed == "same" and self.same < 0.5 else ""
         others = (
-            f"other images too {self.other:.0%}, which hard images can cause as well" if self.other else nothing_tells
+            f"other images too {likelihood(self.other)}, which hard images can cause as well"
+            if self.other
+            else nothing_tells
         )
         return (
-            f"{self.OPENING}, before adaptation: the source's classes {self.same:.0%}, fewer of them {self.fewer:.0%}, "
-            f"{others}; the adaptation expects {self.expectation}{doubtful}"
+            f"{self.OPENING}, before adaptation: the source's classes {likelihood(self.same)}, fewer of them "
+            f"{likelihood(self.fewer)}, {others}; the adaptation expects {self.expectation}{doubtful}"
         )
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from dalib.commands.main import run
+from dalib.core.words import likelihood
 from dalib.data.domain_images import LabelledImages
 from dalib.data.rows import Selected
 from dalib.judge.evidence import Evidence
@@ -145,7 +146,7 @@ def test_auto_tells_what_the_target_seems_to_be_and_goes_on_alike(four_digits, t
     judgement = json.loads(found.judgement.read_text())
     assert judgement["reasons"][-1].endswith(f"the adaptation expects {kind.expectation}") == kind_is_told
     assert (judgement["prior"]["kind"] == "fewer") == (kind.believed == "fewer")
-    assert f"the source's classes {kind.same:.0%}, fewer of them" in html.unescape(found.report.read_text())
+    assert f"the source's classes {likelihood(kind.same)}, fewer of them" in html.unescape(found.report.read_text())
     max(found.checkpoints.iterdir()).unlink()  # as if killed between two checkpoints
     shutil.rmtree(found.model)
     assert run(["train", "--resume", str(found.root)]) == 0
