@@ -56,6 +56,12 @@ def test_images_that_no_model_is_sure_of_seem_unknown(two_kinds):
     assert "of the target's 90 images" in expected.in_words("abcd")
 
 
+def test_one_image_of_many_that_seems_unknown_is_not_0_percent_of_them():
+    known = torch.ones(400, dtype=torch.bool)
+    known[7] = False
+    assert ExpectedKnown(known).in_words("abcd").startswith("1 of the target's 400 images (0.2%) seems to be of none")
+
+
 def test_features_mend_what_single_predictions_get_wrong(two_kinds):
     """Images of an unknown class that the models are sure of lie with others of their class."""
     centres = torch.eye(6)[torch.cat([torch.arange(60) % 4, 4 + torch.arange(30) % 2])]

@@ -110,7 +110,7 @@ class ExpectedKnown:
         unknown, count = int((~self.known).sum()), len(self.known)
         seem = "seems" if unknown == 1 else "seem"
         return (
-            f"{unknown} of the target's {count} images ({unknown / count:.0%}) {seem} to be of none of "
+            f"{unknown} of the target's {count} images ({unknown / count:.1%}) {seem} to be of none of "
             f"the {len(classes)} classes; the adaptation pulls them towards no class"
         )
 
