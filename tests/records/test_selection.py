@@ -1,5 +1,7 @@
 """Who selected a model, in words, and which of two measured models is better."""
 
+from dataclasses import replace
+
 import pytest
 
 from dalib.records.selection import Measurement, Selection
@@ -66,6 +68,14 @@ def test_only_labels_that_selected_a_model_flatter_it():
     assert not by_labels.chosen_on("evaluation", "usps")
     assert not Selection("adapted", "user", by_labels.measured).chosen_on("evaluation", "digits")
     assert not Selection("adapted", "judgement").chosen_on("evaluation", "digits")
+
+
+def test_labels_that_selected_a_model_are_the_same_however_their_path_is_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    by_labels = Selection("adapted", "measurement", replace(measured(0.1, 0.05, 0.15), data="street"))
+    assert by_labels.chosen_on("evaluation", "./street/")
+    assert by_labels.chosen_on("evaluation", str(tmp_path / "street"))
+    assert not any(by_labels.chosen_on("evaluation", other) for other in ("night", "", None))
 
 
 def test_a_file_of_version_1_measured_adapted_and_source_only():

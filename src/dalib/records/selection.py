@@ -8,6 +8,7 @@ selected model is the one in ``model/``. Each model has a folder of its own, ``s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -110,13 +111,17 @@ class Selection(Record):
     def __repr__(self) -> str:
         return f"Selection: {self.model} model ({self.reason})"
 
-    def chosen_on(self, labels: str, data: object) -> bool:
-        """Returns whether the model was selected by these labels, so that its accuracy on them is a little too high."""
-        return (
-            self.by == "measurement"
-            and self.measured is not None
-            and (self.measured.labels == labels and self.measured.data == data)
-        )
+    def chosen_on(self, labels: str, data: str | None) -> bool:
+        """Returns whether the model was selected by these labels, so that its accuracy on them is a little too high.
+
+        Args:
+            labels: evaluation or labelled.
+            data: where they are from, however the path was given; None or empty is nowhere.
+        """
+        measured = self.measured
+        if self.by != "measurement" or measured is None or not data or measured.labels != labels:
+            return False
+        return data == measured.data or os.path.abspath(data) == os.path.abspath(measured.data)  # noqa: PTH100 - of text
 
     @property
     def sentence(self) -> str:

@@ -160,7 +160,7 @@ _OF_ESTIMATES = "an estimate; its 90% interval does not cover every way to be wr
 _VALIDATION = "source_validation_accuracy"
 
 
-def _selected_by(selection: Selection | None, labels: str, data: object) -> str:
+def _selected_by(selection: Selection | None, labels: str, data: str) -> str:
     """Returns the remark that an accuracy is a little too high, because these labels selected the model."""
     return f"; they selected {selection.model}" if selection and selection.chosen_on(labels, data) else ""
 
