@@ -56,6 +56,16 @@ def test_what_dalib_features_wrote_is_found_by_the_names_of_the_images(ending, t
     assert torch.equal(found.target, values[:4])
 
 
+@pytest.mark.parametrize("lies_in", ["/elsewhere/street/day", "street/day", "day"])
+def test_images_of_a_folder_are_not_taken_for_those_of_the_same_names_above_it(lies_in, tmp_path):
+    place, values = tmp_path / "features.npz", torch.arange(8.0).reshape(4, 2)
+    there = [f"/data/street/{name}.png" for name in ("1", "2", "day/1", "day/2")]
+    write_features(place, there, values)
+    names = [f"{lies_in}/{number}.png" for number in (2, 1)]
+    found = GivenFeatures(place, None, None).representation(torch.arange(2), 2, names, ("ant", "bee"))
+    assert torch.equal(found.target, values[[3, 2]])
+
+
 def test_columns_of_parquet_are_features_and_labels_of_the_source(tmp_path):
     parquet, pyarrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
     values = np.arange(6, dtype=np.float64).reshape(3, 2)

@@ -22,14 +22,14 @@ from dalib.judge.structure import Representation
 from dalib.report.sheets import as_image
 from dalib.run.finished.feature_table import FEATURES, FILES, NAMES, PATH
 from dalib.run.finished.image_features import ImageFeatures
-from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, without_shared_folder
+from dalib.run.others.model_tables import pair_of, positions_of, read_arrays, shared_folder, without_shared_folder
 from dalib.run.others.table_objects import index_of, is_frame, require_known_order
 from dalib.run.recipe import image_network
 from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS
 from dalib.run.settings.presets import from_preset
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -220,18 +220,39 @@ class _BuiltInNetwork:
 
 
 def _rows_of_images(there: Sequence[str], wanted: Sequence[str], where: Setting) -> list[int]:
-    """Returns the row of each image by its name: the whole, or without the folder that all images lie in."""
-    for change in (list, without_shared_folder):
-        rows = {name: row for row, name in enumerate(change(there))}
-        for asked in (list(wanted), without_shared_folder(wanted)):
-            if all(name in rows for name in asked):
-                return [rows[name] for name in asked]
-    lacking = [name for name in wanted if name not in rows]
+    """Returns the row of each image by its name: the whole, or without folders that all images lie in.
+
+    The more of such a folder's name both have, the better: where ``there`` holds ``street/1.png`` and
+    ``street/day/1.png``, ``day/1.png`` is the second, and so is the one of a folder ``street/day`` elsewhere.
+    """
+    rows = {name: row for row, name in enumerate(there)}
+    if all(name in rows for name in wanted):
+        return [rows[name] for name in wanted]
+    rows = {name: row for row, name in enumerate(without_shared_folder(there))}
+    own, names = shared_folder(wanted), without_shared_folder(wanted)
+    for left_out in _places_in(own, shared_folder(there)):
+        asked = ["/".join([*own[left_out:], name]) for name in names]
+        if all(name in rows for name in asked):
+            return [rows[name] for name in asked]
+    lacking = [name for name, short in zip(wanted, names, strict=True) if short not in rows]
     raise UserError(
         where,
         f": {len(lacking)} of {len(wanted)} images of the tables are not there, such as {lacking[0]!r}; it has "
         f"{there[0]!r}",
     )
+
+
+def _places_in(own: Sequence[str], other: Sequence[str]) -> Iterator[int]:
+    """Yields how many first parts of a folder may stand for another folder, the likeliest first.
+
+    >>> [*_places_in(["home", "street", "day"], ["data", "street"])]
+    [2, 0, 1, 2, 3]
+    """
+    for common in range(min(len(own), len(other)), 0, -1):
+        for end in range(common, len(own) + 1):
+            if list(own[end - common : end]) == list(other[len(other) - common :]):
+                yield end
+    yield from range(len(own) + 1)
 
 
 def _setting(argument: str, given: Any) -> Setting:

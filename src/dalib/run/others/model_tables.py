@@ -518,7 +518,7 @@ def without_shared_folder(names: Sequence[str]) -> list[str]:
     >>> without_shared_folder(["a/b/1.png", "a/c/1.png"])
     ['b/1.png', 'c/1.png']
     """
-    depth = len(_shared_folder(names))
+    depth = len(shared_folder(names))
     return ["/".join(_parts(each)[depth:]) for each in names]
 
 
@@ -530,13 +530,13 @@ def other_folder(own: Sequence[str], wanted: Sequence[str]) -> tuple[str, str] |
     >>> other_folder(["/data/day/1.png", "/data/day/2.png"], ["day/1.png", "day/2.png"])
     >>> other_folder(["1.png", "2.png"], ["day/1.png", "day/2.png"])
     """
-    first, second = _shared_folder(own), _shared_folder(wanted)
+    first, second = shared_folder(own), shared_folder(wanted)
     if not first or not second or first[-1] == second[-1]:
         return None
     return "/".join(first), "/".join(second)
 
 
-def _shared_folder(names: Sequence[str]) -> list[str]:
+def shared_folder(names: Sequence[str]) -> list[str]:
     """Returns the parts of the folder that all names lie in."""
     parts = [_parts(each) for each in names]
     depth = 0
