@@ -8,9 +8,11 @@ import pytest
 
 from dalib.core.errors import UserError
 from dalib.core.files import read_json, write_json
+from dalib.records.evaluation import Evaluation, MeasuredModel
 from dalib.records.folder import RunFolder
 from dalib.records.judgement import Judgement
-from dalib.records.several import SeveralFolder, SeveralTargets, TargetModel, is_finished
+from dalib.records.labelled import Labelled, LabelledValue
+from dalib.records.several import Measured, SeveralFolder, SeveralTargets, TargetModel, is_finished
 from several_targets import make_several
 
 WRITTEN = Path(__file__).with_name("written") / "both"
@@ -34,6 +36,14 @@ def test_the_record_is_read_from_the_runs_themselves(folder):
     assert street.models["adapted"] == TargetModel(judgement.models["adapted"].estimate)
     record.write(folder.record)
     assert SeveralTargets.read(folder.record) == record
+
+
+def test_labels_of_a_few_images_are_measurements_where_the_verdict_rests_on_them(folder):
+    run, models = folder.run("street"), {"adapted": LabelledValue(0.8, 0.7, 0.9, 30)}
+    Labelled("few.csv", 30, models, 400).write(run.labelled)
+    assert folder.read().targets[0].models["adapted"].measured == Measured(0.8, (0.7, 0.9), 30, "few.csv")
+    Evaluation("night", 40, {"adapted": MeasuredModel(0.75, (0.5, 0.9))}).write(run.evaluations / "night.json")
+    assert folder.read().targets[0].models["adapted"].measured == Measured(0.75, (0.5, 0.9), 40, "night")
 
 
 @pytest.mark.parametrize(

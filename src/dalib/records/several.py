@@ -20,7 +20,7 @@ from dalib.core.errors import Call, Message, Setting, UserError
 from dalib.core.files import expanded
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Estimate  # noqa: TC001 - the hints are read at run time
-from dalib.records.folder import SEVERAL, RunFolder
+from dalib.records.folder import SEVERAL, RunFolder, RunRecords
 from dalib.records.judgement import Outcome  # noqa: TC001
 from dalib.records.selection import ModelName  # noqa: TC001
 from dalib.records.summary import Summary
@@ -48,7 +48,7 @@ class TargetModel:
 
     Attributes:
         estimate: of its accuracy, without labels; None where the source has too few validation images.
-        measured: its accuracy on the run's first labelled set; None without one.
+        measured: its accuracy by the labels that the run's verdict rests on; None without any.
     """
 
     estimate: Estimate | None = field(default=None, metadata=ABSENT)
@@ -186,15 +186,9 @@ def _result_of(name: str, target: str, run: RunFolder) -> TargetResult:
     result = TargetResult(name, target, summary.status, summary.counts.get("target"))
     if judgement is None or summary.status not in DONE:
         return result
-    selection, evaluation = records.selection, next(iter(records.evaluations), None)
-    measured = {} if evaluation is None else evaluation.models
+    selection, measured = records.selection, _measured(records)
     models = {
-        model: TargetModel(
-            judgement.models[model].estimate if model in judgement.models else None,
-            Measured(measured[model].accuracy, measured[model].interval, evaluation.count, evaluation.data)
-            if evaluation is not None and model in measured
-            else None,
-        )
+        model: TargetModel(judgement.models[model].estimate if model in judgement.models else None, measured.get(model))
         for model in dict.fromkeys([*judgement.models, *measured])
     }
     return TargetResult(
@@ -208,3 +202,20 @@ def _result_of(name: str, target: str, run: RunFolder) -> TargetResult:
         judgement.shipped if selection is None else selection.model,
         models,
     )
+
+
+def _measured(records: RunRecords) -> dict[str, Measured]:
+    """Returns the accuracy of each model by the labels that the run's verdict rests on; empty without any."""
+    labelled, evaluation = records.labelled, next(iter(records.evaluations), None)
+    if labelled is not None and records.few_labels_first:
+        return {
+            model: Measured(each.value, (each.low, each.high), labelled.count, labelled.labels)
+            for model, each in labelled.models.items()
+            if each.value is not None and each.low is not None and each.high is not None
+        }
+    if evaluation is None:
+        return {}
+    return {
+        model: Measured(each.accuracy, each.interval, evaluation.count, evaluation.data)
+        for model, each in evaluation.models.items()
+    }
