@@ -5,6 +5,8 @@ import pytest
 
 from dalib.data.split import split_by_groups
 from dalib.sklearn import SelfEnsembleClassifier, estimator
+from dalib.sklearn.given_rows import GivenRows
+from dalib.sklearn.groups import numbered_groups
 
 SMALL = {"steps": 4, "batch": 8, "hidden": (), "validation_share": 0.25, "random_state": 0}
 
@@ -28,6 +30,17 @@ def test_the_validation_split_keeps_groups_whole(monkeypatch):
     ((numbers, (train, held)),) = seen
     assert len(held) == 20
     assert not set(numbers[train].tolist()) & set(numbers[held].tolist())
+
+
+@pytest.mark.parametrize(
+    "given", [np.array([1.0, np.nan, 1.0, np.nan]), np.array(["a", None, "a", None], dtype=object), ["a", "", "a", ""]]
+)
+def test_rows_whose_group_is_missing_do_not_belong_together(given):
+    rows = np.arange(4)
+    domains = GivenRows(np.zeros((4, 1)), np.array([0, 1, 0, 1]), np.zeros((4, 1)), rows, rows, "X_target")
+    first, second, third, fourth = numbered_groups(given, domains).source.tolist()
+    assert first == third
+    assert len({first, second, fourth}) == 3
 
 
 def test_rows_of_both_domains_have_their_groups():

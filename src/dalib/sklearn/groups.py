@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from dalib.core.errors import UserError
+from dalib.data.spelling import is_missing
 from dalib.engine.evaluate import of_evaluated
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class RowGroups:
 
 
 def numbered_groups(groups: ArrayLike | None, domains: GivenRows) -> RowGroups | None:
-    """Returns the groups of the rows as numbers; None without groups.
+    """Returns the groups of the rows as numbers; None without groups. A row whose group is missing is one of its own.
 
     Raises:
         UserError: not one for each row of X.
@@ -48,7 +49,10 @@ def numbered_groups(groups: ArrayLike | None, domains: GivenRows) -> RowGroups |
     given = np.asarray(groups)
     if given.shape != (count,):
         raise UserError(f"groups: expected one for each of the {count} rows of X, got shape {given.shape}")
+    missing = np.array([is_missing(each) for each in given.tolist()], dtype=bool)
     if given.dtype == object:
         given = given.astype(str)
-    numbers = torch.from_numpy(np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64))
+    found = np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    found[missing] = count + np.arange(missing.sum())  # NaN is equal to no other
+    numbers = torch.from_numpy(found)
     return RowGroups(numbers[domains.source_rows], numbers[domains.target_rows] if several else None)
