@@ -249,8 +249,8 @@ def _file_of(run: RunFolder, data: str) -> str:
     if data in BUILT_IN_LABELLED:
         return data
     if data in NAMED:
-        before = (each for each in sorted(run.evaluations.glob("*.json")) if Evaluation.read(each).data == data)
-        return next((each.stem for each in before), slug(data))
+        older = sorted(run.evaluations.glob(f"{slug(data)}-*.json"))
+        return next((each.stem for each in older if Evaluation.read(each).data == data), slug(data))
     return f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
 
 
