@@ -412,6 +412,33 @@ def test_a_run_of_mlflow_that_is_gone_is_begun_anew(tmp_path, capsys):
     assert steps_in(runs[known["mlflow"]]["metrics"], "adapted/loss") == [3]
 
 
+@pytest.mark.parametrize("kind", ["module", "mlflow"])
+def test_a_tracker_hears_each_step_of_a_run_that_begins_after_one_that_resumed(tmp_path, kind):
+    """As the runs of several targets do, where one of them was stopped."""
+    service, store = fake_service(), {}
+    tracker = ModuleTracker(service) if kind == "module" else MlflowTracker(module=fake_mlflow(store))
+    first, second = (tmp_path / name for name in ("first", "second"))
+    for folder in (first, second):
+        folder.mkdir()
+    tracker.begin(TrackedRun(first, {}, {"adapted": 5}))
+    for step in (1, 2):
+        tracker.log("adapted", step, {"loss": 1.0})
+    tracker.end({"status": "stopped"})
+    tracker.begin(TrackedRun(first, {}, {"adapted": 5}, resumed=True, logged={"adapted": 2}))
+    tracker.log("adapted", 2, {"loss": 1.0})
+    tracker.end({"status": "done"})
+    tracker.begin(TrackedRun(second, {}, {"adapted": 5}))
+    tracker.log("adapted", 1, {"loss": 1.0})
+    tracker.end({"status": "done"})
+    if kind == "module":
+        logged = [call for call in service.calls if call[0] == "log"]
+        assert [values["adapted/step"] for _, _, values in logged if "adapted/step" in values] == [1, 2, 1]
+        assert logged[-1][1] == 1, "the outcome, at the run's own step"
+    else:
+        of_second = store[json.loads((second / "tracking.json").read_text())["mlflow"]]
+        assert steps_in(of_second["metrics"], "adapted/loss") == [1]
+
+
 def test_within_a_run_of_the_user_it_is_a_child(tmp_path):
     runs = {}
     module = fake_mlflow(runs)

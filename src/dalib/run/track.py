@@ -170,7 +170,7 @@ class TensorBoardTracker:
         self._step = 0
 
     def begin(self, run: TrackedRun) -> None:
-        self._run = run
+        self._run, self._step = run, 0
         if not run.resumed:
             self._writer("", None).add_text("settings", _as_markdown(run.config), 0)
 
@@ -229,7 +229,8 @@ class ModuleTracker:
         self._last = 0
 
     def begin(self, run: TrackedRun) -> None:
-        before = 0
+        before = self._last = 0  # a tracker of several targets begins a run after another
+        self._told = {}
         for training, steps in run.steps.items():
             self._offset[training] = before
             before += steps
@@ -296,7 +297,7 @@ class MlflowTracker:
         self._told: Mapping[str, int] = {}
 
     def begin(self, run: TrackedRun) -> None:
-        self._run = run
+        self._run, self._told = run, {}  # a tracker of several targets begins a run after another
         if (known := _known_identity(run, "mlflow")) is not None and self._continues(known):
             self._id, self._told = known, {name: self._last_told(known, name) for name in run.steps}
             return
