@@ -38,6 +38,8 @@ _RESUMED_PLACES = (
 def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bool) -> Iterator[None]:
     """Turns what ends a run early into errors that name the call to resume it.
 
+    A run that is to be replaced has a summary from the start; what begins is one with another summary.
+
     Args:
         run: that is made, or resumed.
         world: the processes that train together.
@@ -49,6 +51,11 @@ def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bo
         RunStoppedError: a signal came.
         RanksLostError: another process ended.
     """
+    replaced = None if resume else _content(run.summary)
+
+    def begun() -> bool:
+        return _content(run.summary) not in (None, replaced)
+
     try:
         yield
     except NotThereError as error:
@@ -57,18 +64,19 @@ def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bo
         raise UserError(*error.args[:2], f" in {Path.cwd()}. ", _RESUMED_PLACES) from error
     except (KeyboardInterrupt, StoppedError) as error:
         step = error.step if isinstance(error, StoppedError) else None
-        raise RunStoppedError(_how_to_resume(run, step), requests.signal or signal.SIGINT) from None
+        how = _how_to_resume(run, step, begun=begun())
+        raise RunStoppedError(how, requests.signal or signal.SIGINT) from None
     except ImageChangedError as error:
-        if not run.summary.is_file():
+        if not begun():
             raise
         raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
     except RuntimeError as error:
         if world.size == 1 or not lost_contact(error):
             raise
-        raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error)) from None
+        raise RanksLostError(f"rank {world.rank} of {world.size} ", _how_to_rejoin(run, error, begun=begun())) from None
     except OSError as error:
         what = f"{error.filename or run.root}: cannot be read or written ({error.strerror or error})"
-        if not run.summary.is_file():
+        if not begun():
             raise UserError(
                 f"{what}. Nothing was trained; make room, or name another folder with ", Setting("out")
             ) from error
@@ -78,19 +86,26 @@ def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bo
         ) from error
 
 
-def _how_to_resume(run: RunFolder, step: int | None) -> Message:
+def _content(file: Path) -> bytes | None:
+    """Returns what is in a file; None where it is not there or cannot be read."""
+    try:
+        return file.read_bytes()
+    except OSError:
+        return None
+
+
+def _how_to_resume(run: RunFolder, step: int | None, *, begun: bool) -> Message:
     """Returns what to type after a stop: the command to resume, or the same one where the run has no folder yet."""
     where = "" if step is None else f" after step {step}"
-    if not run.summary.is_file():
+    if not begun:
         return Message(f"stopped{where} before the run began; decoded images are kept; give the same command again")
     return Message(f"stopped{where}; to resume: ", resume_call(run))
 
 
-def _how_to_rejoin(run: RunFolder, error: Exception) -> Message:
-    """Returns why the other processes are lost, and the command with which all of them resume."""
+def _how_to_rejoin(run: RunFolder, error: Exception, *, begun: bool) -> Message:
+    """Returns why the other processes are lost, and the command with which all of them resume or begin again."""
     what = str(error).split("] ", 1)[-1].split(". ")[0].strip()  # without the place in torch's source
-    return Message(
-        f"lost the others, one of them ended or cannot be reached ({what}). The output of that one "
-        "shows why. To resume, use the same launcher and: ",
-        resume_call(run),
-    )
+    lost = f"lost the others, one of them ended or cannot be reached ({what}). The output of that one shows why. "
+    if not begun:
+        return Message(f"{lost}The run has not begun; give the same command again")
+    return Message(f"{lost}To resume, use the same launcher and: ", resume_call(run))
