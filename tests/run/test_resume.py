@@ -160,6 +160,28 @@ def test_a_resumed_run_keeps_its_beginning_and_adds_its_time_up(cut):
     assert 1000 < now["seconds"]["adapted"] < 1100
 
 
+def test_a_run_that_is_stopped_keeps_how_long_each_training_took(images, finished, tmp_path, heard_signals):
+    out = tmp_path / "run"
+    config = read_config(finished / "config.yaml")
+    config = type(config)(**{**vars(config), "out": str(out), "baseline": True})
+
+    def signalled(name, step, evidence):
+        if name == "adapted":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(RunStoppedError):
+        train.train(config, on_evidence=signalled)
+    stopped = json.loads((out / "summary.json").read_text())
+    assert stopped["status"] == "running"
+    assert min(stopped["seconds"][name] for name in ("source-only", "adapted")) > 0
+    stopped["seconds"] |= {"source-only": 50.0, "adapted": 1000.0}
+    (out / "summary.json").write_text(json.dumps(stopped))
+    train.train(config, resume=True)
+    seconds = json.loads((out / "summary.json").read_text())["seconds"]
+    assert 50 < seconds["source-only"] < 100
+    assert 1000 < seconds["adapted"] < 1100
+
+
 def test_a_run_of_a_version_that_kept_no_fingerprints_goes_on(cut):
     summary = json.loads((cut / "summary.json").read_text())
     del summary["settings"], summary["fingerprints"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say, say_result
-from dalib.core.errors import Call, Message, Setting, TrainingDivergedError, UserError
+from dalib.core.errors import Call, Message, Setting, StoppedError, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
 from dalib.core.words import as_one
 from dalib.engine.distributed import World, joined
@@ -158,6 +158,8 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     inputs = _training_inputs(setup, data, frozen, limit)
     if setup.config.features:
         summary = timed(summary, "features", time.monotonic() - since)
+        if context.world.first:
+            summary.write(run.summary)
     if limit is not None:
         setup = _chosen(setup, limit.fitted(setup.config))
         summary = setup.recorded(replace(summary, settings=recorded_settings(setup.config)))
@@ -313,6 +315,8 @@ def _train_models(
 ) -> tuple[RunModels, Summary]:
     """Trains what the configuration asks for, and adds it to the summary; a training that diverges leaves its report.
 
+    The summary is written after each training, also after one that is stopped: a resumed run adds its time to this.
+
     Raises:
         TrainingDivergedError: a loss that is not finite.
         StoppedError: a signal came; the step is saved.
@@ -328,18 +332,28 @@ def _train_models(
                 models = in_folder.with_trained(name, models, resume=context.resume or taken)
             if context.world.any(context.requests.signal is not None):  # behind the last step, which is saved
                 raise KeyboardInterrupt
-        except TrainingDivergedError:
+        except (TrainingDivergedError, StoppedError, KeyboardInterrupt) as error:
             if context.world.first:
-                replace(summary, status="diverged").write(run.summary)
-                write_report(run)
+                _write_ended(run, timed(summary, name, time.monotonic() - since), error)
             raise
         summary = timed(summary, name, time.monotonic() - since)
+        if context.world.first:
+            summary.write(run.summary)  # else a kill would lose how long it took
         if context.world.first and name == "source-only" and len(names) > 1:
             since = time.monotonic()
             models = in_folder.with_aligned(models)
             summary = timed(summary, "aligned", time.monotonic() - since)
         summary = replace(summary, models=_summarized(models, from_kit=setup.request.kit is not None))
     return models, summary
+
+
+def _write_ended(run: RunFolder, summary: Summary, error: BaseException) -> None:
+    """Writes the summary of a run whose training ended early: how long it took, and of one that diverged the report."""
+    if not isinstance(error, TrainingDivergedError):
+        summary.write(run.summary)
+        return
+    replace(summary, status="diverged").write(run.summary)
+    write_report(run)
 
 
 def _summarized(models: RunModels, *, from_kit: bool) -> dict[str, SummarizedModel]:
