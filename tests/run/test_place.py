@@ -21,8 +21,10 @@ from dalib.run.place import (
     resume_folder,
 )
 from dalib.run.resume import claimed
+from dalib.run.settings.config import places_read
 from dalib.run.settings.config_file import content_of, write_config
 from dalib.run.setup import first_summary, open_data, prepare
+from dalib.run.train import train
 
 
 def begun(config):
@@ -83,6 +85,29 @@ def test_a_run_in_which_another_process_trains_is_not_replaced(config):
     check_free(run, overwrite=True)
     with claimed(run), pytest.raises(UserError, match="another process is training in this folder"):
         check_free(run, overwrite=True)
+
+
+@pytest.mark.parametrize("setting", ["target_labels", "hints", "prior", "kit", "evaluate", "source"])
+def test_a_run_that_is_read_from_is_not_replaced(config, setting):
+    """As with labels of a list of ``dalib query`` that was written into the run's folder."""
+    run, _ = begun(config)
+    file = run.root / "shares.csv"
+    file.write_text("dark,1\nlight,1\n")
+    value = str(run.root if setting == "prior" else file)
+    reads = places_read(replace(config, **{setting: value}))
+    check_free(run, overwrite=True, reads=places_read(config))
+    with pytest.raises(UserError, match=rf"this run reads {setting}=.*, which would be deleted with what is in"):
+        check_free(run, overwrite=True, reads=reads)
+    begun(replace(config, out=str(run.root.with_name("other")), overwrite=True))
+
+
+def test_labels_within_a_run_survive_a_run_that_would_replace_it(config):
+    run, _ = begun(config)
+    labels = run.root / "to_label.csv"
+    labels.write_text("path,label\n")
+    with pytest.raises(UserError, match="this run reads target_labels="):
+        train(replace(config, target_labels=str(labels), overwrite=True))
+    assert labels.is_file()
 
 
 def test_a_run_begins_with_what_is_known_before_training(config):

@@ -159,6 +159,14 @@ def test_what_is_no_folder_of_several_is_never_replaced(images, tmp_path):
     assert (tmp_path / "precious.txt").read_text() == "mine"
 
 
+def test_a_run_that_several_are_to_start_from_survives_their_overwriting_its_folder(images, resumed):
+    folder = resumed[0].path
+    targets = {"street": images / "street"}
+    with pytest.raises(UserError, match=r"this run reads init=.*, which would be deleted with what is in"):
+        dalib.adapt_each(images / "source", targets, out=folder, overwrite=True, init=folder / "night", **QUICK)
+    assert (folder / "night" / "summary.json").is_file()
+
+
 def test_a_folder_of_several_behind_a_link_is_replaced(images, tmp_path):
     place, link = tmp_path / "disk" / "several", tmp_path / "link"
     link.symlink_to(place)

@@ -20,6 +20,7 @@ from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run.recipe import image_network
 from dalib.run.resume import check_unchanged, claimed
+from dalib.run.settings.config import places_read
 from dalib.run.settings.config_file import write_config
 from dalib.run.summary import continued
 
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
 
 
 def check_place(
-    run: RunFolder, sources: Sequence[str], target: str, world: World, *, init: str | None, overwrite: bool
+    run: RunFolder,
+    sources: Sequence[str],
+    target: str,
+    world: World,
+    *,
+    init: str | None,
+    overwrite: bool,
+    reads: Sequence[Setting] = (),
 ) -> None:
     """Refuses a folder among the images or that cannot be made or is not free, and one domain given as both.
 
@@ -47,13 +55,35 @@ def check_place(
         world: the processes that train together.
         init: folder of the run to start from, if there is one.
         overwrite: whether a run that is there is replaced.
+        reads: see :func:`dalib.run.settings.config.places_read`.
 
     Raises:
         UserError: the first of these.
     """
     require_outside(run.root, sources, [target])
     require_apart(sources, target)
-    world.from_first(lambda: check_free(run, init=init, overwrite=overwrite))
+    world.from_first(lambda: check_free(run, init=init, overwrite=overwrite, reads=reads))
+
+
+def require_none_within(folder: Path, reads: Iterable[Setting]) -> None:
+    """Refuses to replace a folder in which something lies that the run reads, such as labels for a run from it.
+
+    Args:
+        folder: that is to be replaced.
+        reads: see :func:`dalib.run.settings.config.places_read`.
+
+    Raises:
+        UserError: it would be deleted.
+    """
+    for each in reads:
+        place = Path(str(each.value))
+        if place.exists() and place.resolve().is_relative_to(folder.resolve()):
+            raise UserError(
+                Setting("out", folder),
+                ": this run reads ",
+                each,
+                f", which would be deleted with what is in {folder}; give another folder",
+            )
 
 
 def require_outside(folder: Path, sources: Iterable[str], targets: Iterable[str], whose: str = "a run's") -> None:
@@ -83,13 +113,16 @@ def occupied(folder: Path, *remedies: str | Part) -> UserError:
     return UserError(Setting("out", folder), ": there is something already; give another folder", *remedies)
 
 
-def check_free(run: RunFolder, *, init: str | None = None, overwrite: bool = False) -> None:
+def check_free(
+    run: RunFolder, *, init: str | None = None, overwrite: bool = False, reads: Sequence[Setting] = ()
+) -> None:
     """Refuses a folder that cannot be made, or that holds something already, unless it is a run to replace.
 
     Args:
         run: that is to be made.
         init: folder of the run to start from, if there is one.
         overwrite: whether a run that is there is replaced.
+        reads: see :func:`dalib.run.settings.config.places_read`.
 
     Raises:
         UserError: the first of these, or another process trains in the run that is to be replaced.
@@ -105,6 +138,7 @@ def check_free(run: RunFolder, *, init: str | None = None, overwrite: bool = Fal
                 raise occupied(run.root, ", add ", Setting("overwrite", True), *go_on)
             with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
                 pass
+            require_none_within(run.root, reads)
         _require_replaceable(run)
     _require_room(run)
 
@@ -139,9 +173,9 @@ def begin_folder(run: RunFolder, setup: Setup, data: Data, summary: Summary, hel
         UserError: another process has begun a run there since it was checked.
     """
     with _only_one_that_makes(run):
-        check_free(
-            run, init=setup.config.init, overwrite=setup.config.overwrite
-        )  # again: another process may have begun while the images were read
+        # again: another process may have begun while the images were read
+        config = setup.config
+        check_free(run, init=config.init, overwrite=config.overwrite, reads=places_read(config))
         _make_folder(run, setup, data.domains, summary)
         held.enter_context(claimed(run))
 

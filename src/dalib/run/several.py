@@ -25,10 +25,10 @@ from dalib.records.folder import RunFolder
 from dalib.records.several import SeveralFolder, SeveralTargets, TargetResult, is_finished
 from dalib.report.several import write_comparison
 from dalib.run.finished.measure import slug
-from dalib.run.place import occupied, require_outside
+from dalib.run.place import occupied, require_none_within, require_outside
 from dalib.run.recipe import recipe
 from dalib.run.resume import claimed
-from dalib.run.settings.config import RESUMABLE
+from dalib.run.settings.config import RESUMABLE, places_read
 from dalib.run.settings.config_file import read_plain_config, write_config
 from dalib.run.setup import open_kit_of
 from dalib.run.start.data_check import check_data
@@ -244,6 +244,7 @@ def _make_folder(config: TrainConfig, runs: Mapping[str, TrainConfig], folder: S
         if not config.overwrite:
             go_on = (", or go on with these targets: ", _resume_call(folder))
             raise occupied(folder.root, ", add ", Setting("overwrite", True), " to replace them", *go_on)
+        require_none_within(folder.root, places_read(config))
         with ExitStack() as held:
             for run in (RunFolder(folder.root), *folder.runs().values()):
                 held.enter_context(claimed(run))

@@ -38,7 +38,7 @@ from dalib.run.recipe.shared_inputs import FrozenBackbone, training_inputs
 from dalib.run.recipe.stages import LastStages
 from dalib.run.remedies import remedies
 from dalib.run.resume import claimed
-from dalib.run.settings.config import recorded_settings
+from dalib.run.settings.config import places_read, recorded_settings
 from dalib.run.settings.config_file import write_config
 from dalib.run.settings.presets import check_applied
 from dalib.run.setup import first_summary, frozen_space, open_data, prepare, say_data
@@ -176,7 +176,15 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
 
 def _check_place(config: TrainConfig, run: RunFolder, world: World) -> None:
     """Refuses a folder in which the run cannot be made."""
-    check_place(run, config.sources, config.one_target, world, init=config.init, overwrite=config.overwrite)
+    check_place(
+        run,
+        config.sources,
+        config.one_target,
+        world,
+        init=config.init,
+        overwrite=config.overwrite,
+        reads=places_read(config),
+    )
 
 
 def _say_length(setup: Setup, context: _Context) -> None:

@@ -571,6 +571,20 @@ def recorded_settings(config: TrainConfig) -> dict[str, Any]:
     return {name: value for name, value in by_name(config).items() if name not in _OF_THE_COMMAND}
 
 
+def places_read(config: TrainConfig) -> list[Setting]:
+    """Returns the settings that may name files and folders which a run reads, one for each of several.
+
+    >>> [str(each) for each in places_read(TrainConfig(target={"street": "a", "night": "b"}))]
+    ["source='fonts'", "target='a'", "target='b'", "prior='uniform'"]
+    """
+    found: list[Setting] = []
+    for name in PATHS:
+        value = None if name == "out" else getattr(config, name)
+        several = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+        found += [Setting(name, each) for each in several if each is not None]
+    return found
+
+
 def expected_of(name: str) -> str | None:
     """Returns the values of a setting, by its dotted name, in words; None where its type describes them.
 
