@@ -5,6 +5,7 @@ import io
 import json
 import os
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -474,3 +475,7 @@ def test_joined_listings_unite_their_classes_and_keep_what_was_left_out(tmp_path
     assert (both.notes, both.left_out) == ((*one.notes, *two.notes), (*one.left_out, *two.left_out))
     assert (len(one.notes), len(two.notes)) == (2, 1)
     assert join_listings([one]) is one
+    assert both.whole_numbers is None
+    looked_up = [replace(one, whole_numbers=()), replace(two, whole_numbers=())]
+    assert join_listings(looked_up).whole_numbers == ()
+    assert join_listings([one, looked_up[1]]).whole_numbers is None

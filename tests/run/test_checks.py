@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,9 @@ from safetensors.torch import save_file
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.commands.main import run
 from dalib.models.pretrained import PretrainedBackbone
+from dalib.run import checks
 from dalib.run.settings.config import TrainConfig
+from dalib.run.start.domains import open_domains
 
 SMALL = ["--data.size", "16", "--batch", "4"]
 
@@ -134,6 +137,22 @@ def test_several_sources_are_described_together_and_decode_nothing(folders, cach
     assert f"source {folders}/source + {folders}/more: 10 images, 3 classes" in out
     assert "  cat: 3\n  dog: 6\n  owl: 1\n" in out
     assert not cache.exists()
+
+
+def test_each_of_several_sources_is_opened_to_see_of_which_kind_the_target_is(folders, cache, capsys, monkeypatch):
+    opened = []
+
+    def look(setup, counts, pace):
+        opened.append(open_domains(replace(setup.request, cache="ram"), setup.preprocessing, setup.listings))
+
+    monkeypatch.setattr(checks, "say_foreseen_kind", look)
+    rng = np.random.default_rng(1)
+    for name in ("dog", "owl", "owl"):
+        write_image(folders / f"more/{name}/{rng.integers(1000)}.png", rng)
+    sources = ["--source", f"{folders}/source", "--source", f"{folders}/more"]
+    printed(capsys, *sources, "--target", f"{folders}/target", "--steps", "2", *SMALL)
+    assert opened[0].train.classes == ("cat", "dog", "owl")
+    assert len(opened[0].train.labels) + len(opened[0].validation.labels) == 11
 
 
 def test_the_source_may_stand_in_a_configuration(folders, cache, capsys):

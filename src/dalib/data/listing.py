@@ -95,6 +95,7 @@ def join_listings(listings: Sequence[Listing]) -> Listing:
     ignored: Counter[str] = Counter()
     for listing in listings:
         ignored.update(listing.ignored)
+    known = [listing.whole_numbers for listing in listings]
     return Listing(
         " + ".join(listing.where for listing in listings),
         listings[0].root,
@@ -105,6 +106,7 @@ def join_listings(listings: Sequence[Listing]) -> Listing:
         ignored,
         tuple(note for listing in listings for note in listing.notes),
         tuple(each for listing in listings for each in listing.left_out),
+        None if None in known else tuple(each for found in known for each in found or ()),
     )
 
 

@@ -260,22 +260,16 @@ def _describe_data(
     """
     request = recipe.make_data_request(config)
     where: ReadingOptions = {**request.reading(), "cache": "ram"}  # of what is no files; files are not decoded here
-    if before is None:
-        of_source, others = _listing_of_sources(config) if source else (None, [])
-        with CountedProgress("looked at values beyond 8 bits") as progress:
-            of_source = None if of_source is None else with_whole_numbers(of_source, "ram", on_progress=progress)
-        files = Listings((of_source, *(None for _ in others)), None)
-    else:
-        others, files = [], before.files
-    of_source, of_target = files.sources[0] if files.sources else None, None
+    files = Listings(_listings_of_sources(config) if source else (), None) if before is None else before.files
+    of_files = [each for each in files.sources if each is not None]
+    of_source, of_target = join_listings(of_files) if of_files else None, None
     if target:
         name = config.one_target
-        of_target = listed[name] if name in listed else _listing_of_target(config)
-        with CountedProgress("looked at values beyond 8 bits") as progress:  # not kept: nothing is written here
-            of_target = None if of_target is None else with_whole_numbers(of_target, "ram", on_progress=progress)
+        of_target = _with_values(listed[name] if name in listed else _listing_of_target(config))
     found = _surveyed(of_source, of_target, preprocessing, config.strict, None if before is None else before.source)
     images, classes, targets = (0, 0, 0) if before is None else (before.images, before.classes, 0)
     if source and before is None:
+        others = [name for name, each in zip(config.sources, files.sources, strict=True) if each is None]
         counts = _class_counts(config, preprocessing, found.source, others, where)
         images, classes = sum(counts.values()), len(counts)
         _describe_source(request.source_name, counts, found.source)
@@ -354,22 +348,23 @@ def _class_counts(
     return counts
 
 
-def _listing_of_sources(config: TrainConfig) -> tuple[Listing | None, list[str]]:
-    """Returns the files of all sources as one listing, and the sources that are not files."""
-    listings: list[Listing] = []
-    others: list[str] = []
-    for each in config.sources:
-        listing = listing_of(each, argument="source", labelled=True, root=config.root)
-        if listing is None:
-            others.append(each)
-        else:
-            listings.append(listing)
-    return (join_listings(listings) if listings else None), others
+def _listings_of_sources(config: TrainConfig) -> tuple[Listing | None, ...]:
+    """Returns the files of each source; None for what is no files."""
+    found = [listing_of(each, argument="source", labelled=True, root=config.root) for each in config.sources]
+    return tuple(map(_with_values, found))
 
 
 def _listing_of_target(config: TrainConfig) -> Listing | None:
     """Returns the files of the target; None for what is no files."""
     return listing_of(config.one_target, argument="target", labelled=False, root=config.root)
+
+
+def _with_values(found: Listing | None) -> Listing | None:
+    """Returns a listing with its values beyond 8 bits, which are not kept: nothing is written here."""
+    if found is None:
+        return None
+    with CountedProgress("looked at values beyond 8 bits") as progress:
+        return with_whole_numbers(found, "ram", on_progress=progress)
 
 
 def _require_readable(counts: Mapping[str, int], argument: str, domain: DomainSurvey) -> None:
