@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def check_counts(config: TrainConfig, world: World = ALONE) -> None:
-    """Refuses counts out of their range.
+    """Refuses counts and shares out of their range.
 
     Raises:
         UserError: the first of them.
@@ -42,6 +42,8 @@ def check_counts(config: TrainConfig, world: World = ALONE) -> None:
     for name, value in positive.items():
         if value < 1:
             raise UserError(Setting(name, value), ": expected at least 1")
+    if not 0 <= (share := config.data.validation_share) < 1:  # NaN too
+        raise UserError(Setting("data.validation_share", share), ": expected a share from 0 to below 1")
     if config.batch < 2:
         raise UserError(Setting("batch", config.batch), ": expected at least 2, batch normalisation needs them")
     if config.batch % world.size or config.batch // world.size < 2:
