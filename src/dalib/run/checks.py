@@ -36,15 +36,13 @@ from dalib.data.survey import survey, with_readable_copies
 from dalib.data.survey_in_words import say_both, say_files
 from dalib.data.unreadable import refuse_unreadable
 from dalib.engine.distributed import ALONE
-from dalib.run.classes.prior import check_prior
-from dalib.run.classes.unknown import check_classes
 from dalib.run.features.own_statistics import checked_share, choice_for_files
 from dalib.run.foreseen_kind import say_foreseen_kind
 from dalib.run.length import counts_of_kit
-from dalib.run.others.hints import check_hints, read_hints
+from dalib.run.others.hints import read_hints
 from dalib.run.recipe import image_network, recipe
-from dalib.run.settings_check import check_counts, check_inputs
-from dalib.run.setup import Setup, say_fitted, starting_point
+from dalib.run.settings_check import check_counts
+from dalib.run.setup import Setup, check_settings, say_fitted, starting_point
 from dalib.run.start.data_check import check_beside
 from dalib.run.start.domains import Listings, decide_ranges, split
 from dalib.run.start.initial_weights import fetched
@@ -126,19 +124,18 @@ def _check_one(
         UserError: data or settings that ``train`` would refuse.
     """
     kit, preprocessing = None, image_network.make_preprocessing(config)
+    asked, point = config, None
     if config.kit is not None:
-        opened = None if before is None else before.kit
-        fitted, point = starting_point(config, choose_device(config.device), opened)
-        if before is None:
-            say_fitted(config, fitted, point)
-        config, preprocessing, kit = fitted, point.preprocessing, point.kit
+        config, point = starting_point(config, choose_device(config.device), None if before is None else before.kit)
+        preprocessing, kit = point.preprocessing, point.kit
     refused: UserError | None = None
     try:
         require_apart(config.sources if source else [], config.one_target if target else None)
-        check_inputs(config)
-        check_prior(config.prior, None if kit is not None else config.data.validation_share)
-        check_classes(config.classes, config.method, config.prior, baseline=config.baseline)
-        check_hints(config.hints, config.method, config.classes)
+        if point is None:
+            config, point = starting_point(config, choose_device(config.device))
+        check_settings(config, point, ALONE)
+        if before is None:
+            say_fitted(asked, config, point)
     except UserError as error:
         refused = error  # what is in the folders does not depend on it
     else:
