@@ -14,6 +14,8 @@ from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.commands.main import run
 from dalib.models.pretrained import PretrainedBackbone
 from dalib.run import checks
+from dalib.run.features.own_statistics import Choice
+from dalib.run.settings.backbones import JOINED
 from dalib.run.settings.config import TrainConfig
 from dalib.run.start.domains import open_domains
 
@@ -179,6 +181,23 @@ def test_features_are_estimated_by_their_number(folders, cache, capsys):
     assert f"{4 * 15 + 2 * 8} to compute" in out
     assert not cache.exists()
     assert "random weights" in warned(capsys, *arguments, *more, "--preset", "photo")
+
+
+def test_a_target_that_chooses_other_statistics_shares_no_source_only_model(folders, cache, capsys, monkeypatch):
+    def choice(space, files):
+        return Choice(JOINED if files.target.root.name == "far" else 0.0, "by its name")
+
+    monkeypatch.setattr(checks, "choice_for_files", choice)
+    network = PretrainedBackbone("test_resnet").network
+    save_file({name: tensor.contiguous() for name, tensor in network.state_dict().items()}, folders / "w.safetensors")
+    for name in ("near", "far"):
+        shutil.copytree(folders / "target", folders / name)
+    arguments = ["--source", f"{folders}/source", "--data.size", "32", "--batch", "4", "--steps", "2"]
+    arguments += [part for name in ("target", "near", "far") for part in ("--target", f"{folders}/{name}")]
+    out = printed(capsys, *arguments, "--backbone", "test_resnet", "--weights", f"{folders}/w.safetensors")
+    first, near, far = (part.split("all in all")[0] for part in out.split(": 7 images, whose")[1:])
+    taken = "source-only: that of the first target"
+    assert [taken in each for each in (first, near, far)] == [False, True, False]
 
 
 def test_images_far_larger_than_the_networks_are_told(folders, cache, capsys):

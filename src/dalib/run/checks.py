@@ -452,8 +452,10 @@ def _estimate(setup: Setup, counts: Counts, before: _Estimate | None) -> _Estima
     Args:
         before: of a run on another target, whose source-only model and features of the source this one takes over.
     """
-    config, shared = setup.config, before is not None
-    if before is not None and before.config.model == config.model:
+    config = setup.config
+    # where its images choose other statistics, the source's features and source-only are this run's own
+    shared = before is not None and before.config.model == config.model
+    if before is not None and shared:
         pace = before.pace
     else:
         pace = measure_pace(config, setup.preprocessing, counts.classes, setup.device, keep=False)
