@@ -208,5 +208,13 @@ def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(conf
     assert Summary.read(run.summary).settings["steps"] == 4
 
 
+@pytest.mark.parametrize("status", ["done", "collapsed", "running", "diverged"])
+def test_a_run_that_has_ended_says_so_when_it_is_resumed(config, capsys, status):
+    run, summary = begun(config)
+    replace(summary, status=status).write(run.summary)
+    resume_folder(run, summary, allow_changes=False)
+    assert ("has finished already" in capsys.readouterr().out) == (status in ("done", "collapsed"))
+
+
 def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):
     assert "resume" in str(resume_call(RunFolder(tmp_path)))

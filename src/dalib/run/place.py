@@ -16,6 +16,7 @@ from dalib.core.files import irreplaceable, locked, put_in_place, write_json
 from dalib.data.overlap import require_apart
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
+from dalib.records.several import DONE
 from dalib.records.summary import Summary
 from dalib.report.sheets import write_view_sheet
 from dalib.run.recipe import image_network
@@ -230,7 +231,7 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> S
     """
     check_unchanged(run, summary, allow_changes=allow_changes)
     before = Summary.read(run.summary)
-    if before.status == "done" and before.run_settings.steps == summary.run_settings.steps:
+    if before.status in DONE and before.run_settings.steps == summary.run_settings.steps:
         say(f"{run.root} has finished already: its models are judged, and its report is written, again")
     summary = continued(summary, before)
     summary.write(run.summary)
