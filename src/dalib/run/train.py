@@ -154,6 +154,8 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     summary = first_summary(setup, data)
     say_data(summary, data.domains)
     summary = _begin(run, setup, data, summary, context)
+    if limit is None:
+        _begin_tracking(run, setup, context)
     since = time.monotonic()
     inputs = _training_inputs(setup, data, frozen, limit)
     if setup.config.features:
@@ -165,6 +167,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         summary = setup.recorded(replace(summary, settings=recorded_settings(setup.config)))
         write_config(setup.asked, run.config, run.root)
         summary.write(run.summary)
+        _begin_tracking(run, setup, context)  # trackers count by the number of steps, which is settled only now
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
@@ -261,7 +264,7 @@ def _chosen(setup: Setup, config: TrainConfig) -> Setup:
 
 
 def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: _Context) -> Summary:
-    """Makes the run's folder or resumes it, and notifies the trackers; returns the summary that is in it."""
+    """Makes the run's folder or resumes it; returns the summary that is in it."""
 
     def begin() -> Summary:
         if context.resume:
@@ -269,12 +272,16 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
         begin_folder(run, setup, data, summary, context.held)
         return summary
 
-    summary_there = context.world.from_first(begin)
-    if context.world.first:
-        context.tracking.begin(_tracked(run, setup.config, context.resume))
-        if not context.resume:
-            context.tracking.picture("views", run.views)
-    return summary_there
+    return context.world.from_first(begin)
+
+
+def _begin_tracking(run: RunFolder, setup: Setup, context: _Context) -> None:
+    """Notifies the trackers of the run that begins or resumes."""
+    if not context.world.first:
+        return
+    context.tracking.begin(_tracked(run, setup.config, context.resume))
+    if not context.resume:
+        context.tracking.picture("views", run.views)
 
 
 def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:

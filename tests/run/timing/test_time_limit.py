@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
+import dalib
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.train import Observer
@@ -136,6 +138,26 @@ def test_a_run_takes_as_many_steps_as_fit_and_writes_them_down(noise, slow_machi
     assert yaml.safe_load((tmp_path / "again" / "config.yaml").read_text())["steps"] == written["steps"]
     assert len(slow_machine) == 1  # how long it takes is told, nothing is chosen
     assert "fit in" not in capsys.readouterr().out
+
+
+def test_trackers_hear_of_the_number_of_steps_that_was_settled(noise, slow_machine, tmp_path, monkeypatch):
+    """By it they tell the steps of one training from those of the next, also where the run is resumed."""
+    heard, out = [], tmp_path / "run"
+    tracker = SimpleNamespace(begin=heard.append, log=lambda *_: None, picture=lambda *_: None, end=lambda _: None)
+    faster = iter([0.4, 0.2])  # a machine that was busy before the features, and is not after them
+
+    def measure(*_, **__):
+        step = next(faster)
+        return Pace({"source-only": step, "adapted": step}, 0.0, 0.0, 0.0)
+
+    monkeypatch.setattr("dalib.run.timing.time_limit.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.length.measure_pace", measure)
+    source, target = noise[1], noise[3]
+    dalib.adapt(source, target, batch=4, data={"size": 12}, time_limit="1m", out=out, trackers=[tracker])
+    steps = yaml.safe_load((out / "config.yaml").read_text())["steps"]
+    (begun,) = heard
+    assert begun.steps == {"source-only": steps, "adapted": steps}
+    assert begun.config["steps"] == steps
 
 
 def test_a_run_that_is_resumed_keeps_the_numbers(noise, slow_machine, tmp_path, monkeypatch):
