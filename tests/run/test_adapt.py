@@ -80,6 +80,17 @@ def test_a_run_that_was_stopped_is_resumed_as_it_was_configured(cups_run, tmp_pa
     assert one == other
 
 
+def test_places_that_are_given_to_resume_are_the_runs_however_they_are_written(cups_run, cups_and_pens, tmp_path):
+    resumed = tmp_path / "resumed"
+    shutil.copytree(cups_run.path, resumed)
+    source, target = cups_and_pens / "studio", cups_and_pens / "street"
+    assert dalib.adapt([f"{source}/"], f"{source}/../street", resume=resumed).path == resumed
+    with pytest.raises(UserError, match=rf"^target: not .* has \({re.escape(str(target))}\); leave it out"):
+        dalib.adapt(source, source, resume=resumed)
+    with pytest.raises(UserError, match=r"^evaluate: the run has none; leave it out, or begin a new run"):
+        dalib.adapt(evaluate=cups_and_pens / "labelled", resume=resumed)
+
+
 def test_a_run_whose_images_have_changed_is_resumed_if_that_is_allowed(cups_and_pens, tmp_path):
     shutil.copytree(cups_and_pens, tmp_path / "images")
     target = tmp_path / "images" / "street"
