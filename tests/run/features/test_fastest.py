@@ -99,6 +99,21 @@ def test_what_another_run_notes_while_this_one_measures_stays(network, monkeypat
     assert list(noted.values()) == [1.7]
 
 
+def test_of_two_runs_that_measure_at_a_time_the_first_to_note_it_chooses_for_both(network, monkeypatch, tmp_path):
+    model, begun = to_pooled(network), []
+
+    def seconds(call, example):
+        if not begun:  # another process measures as well, and is done before
+            begun.append(True)
+            other = kept_fastest(model, SHAPE, tmp_path)
+            begun.append(other.variant)
+        return 1.0 if call.variant == ("fused" if len(begun) < 2 else "plain") else 2.0
+
+    monkeypatch.setattr(inference, "_seconds", seconds)
+    assert kept_fastest(model, SHAPE, tmp_path).variant == begun[1] == "fused"
+    assert kept_fastest(model, SHAPE, tmp_path).variant == "fused"
+
+
 def test_a_classifier_with_a_fast_backbone_predicts_the_same(network, tmp_path, monkeypatch):
     monkeypatch.setenv("DALIB_CACHE", str(tmp_path))
     images = torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))

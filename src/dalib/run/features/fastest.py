@@ -16,7 +16,7 @@ import torch
 from dalib.core.console import say
 from dalib.core.devices import memory_format
 from dalib.core.errors import UserError
-from dalib.core.files import read_json, write_json
+from dalib.core.files import locked, read_json, write_json
 from dalib.data.cache import default_cache_folder, writable_cache_folder
 from dalib.models.inference import FastInference, fast_inference, gain_of_bfloat16
 
@@ -165,13 +165,14 @@ def kept_fastest(
     Two ways differ in their last bits; features that are made again are the same to the bit.
     """
     note, key = folder / _NOTES, _key_of(model, shape, *(() if precision == "float32" else (precision,)))
-    choices = _noted(note)
-    known = choices.get(key)
-    way = None if known is None else (known["variant"], known["chunk"])
-    fast = fast_inference(model, shape, known=way, bfloat16=precision == "bfloat16")
+    known, bfloat16 = _noted(note).get(key), precision == "bfloat16"
     if known is None:
-        _note(note, key, {"variant": fast.variant, "chunk": fast.chunk})
-    return fast
+        fast = fast_inference(model, shape, bfloat16=bfloat16)
+        own = {"variant": fast.variant, "chunk": fast.chunk}
+        known = _note(note, key, own)[key]
+        if known == own:
+            return fast
+    return fast_inference(model, shape, known=(known["variant"], known["chunk"]), bfloat16=bfloat16)
 
 
 def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> str:
@@ -181,10 +182,14 @@ def _key_of(model: nn.Module, shape: tuple[int, int, int, int], *more: str) -> s
 
 
 def _note(note: Path, key: str, value: Any) -> dict[str, Any]:
-    """Adds to the notes what was measured, also to what another run has noted in the meantime; returns them."""
+    """Adds to the notes what was measured, also to what another run has noted in the meantime; returns them.
+
+    Of two runs that measure the same at a time, the first one's counts for both: they share the features.
+    """
     note.parent.mkdir(parents=True, exist_ok=True)
-    notes = {**_noted(note), key: value}
-    write_json(note, notes)
+    with locked(note.with_suffix(".lock"), wait=True):
+        notes = {key: value, **_noted(note)}
+        write_json(note, notes)
     return notes
 
 
