@@ -1,5 +1,6 @@
 """Where a run's folder may lie, and what it holds before training."""
 
+import shutil
 import tempfile
 from contextlib import ExitStack
 from dataclasses import replace
@@ -8,7 +9,9 @@ from pathlib import Path
 import pytest
 
 from dalib.core.errors import Setting, UserError
+from dalib.core.files import Unreadable
 from dalib.engine.distributed import World
+from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
 from dalib.run.place import (
@@ -35,6 +38,12 @@ def begun(config):
     with ExitStack() as held:
         begin_folder(run, setup, data, summary, held)
     return run, summary
+
+
+def resume(config, run, summary, *, allow_changes=False):
+    """Resumes a run up to its training, with the images as they are now."""
+    _, data = open_data(prepare(config, World()))
+    return resume_folder(run, summary, data.domains, allow_changes=allow_changes)
 
 
 def check(config, run, *, overwrite=False):
@@ -203,8 +212,8 @@ def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(conf
     assert content_of(run.config)["steps"] == 2
     assert not content_of(run.config)["overwrite"]
     with pytest.raises(UserError, match="steps"):
-        resume_folder(run, summary, allow_changes=False)
-    resume_folder(run, summary, allow_changes=True)
+        resume(config, run, summary)
+    resume(config, run, summary, allow_changes=True)
     assert Summary.read(run.summary).settings["steps"] == 4
 
 
@@ -212,8 +221,21 @@ def test_settings_of_a_run_are_rewritten_and_a_resumed_run_has_to_have_them(conf
 def test_a_run_that_has_ended_says_so_when_it_is_resumed(config, capsys, status):
     run, summary = begun(config)
     replace(summary, status=status).write(run.summary)
-    resume_folder(run, summary, allow_changes=False)
+    resume(config, run, summary)
     assert ("has finished already" in capsys.readouterr().out) == (status in ("done", "collapsed"))
+
+
+def test_a_run_that_resumes_lists_the_files_that_cannot_be_read_now(config, images, tmp_path):
+    shutil.copytree(images / "target", target := tmp_path / "target")
+    config = replace(config, target=str(target))
+    run, summary = begun(config)
+    assert read_list(Unreadable, run.unreadable) == ()
+    (target / "0.png").write_bytes(b"no image")
+    (target / "notes.txt").write_text("no image either")
+    resume(config, run, summary, allow_changes=True)
+    (unreadable,) = read_list(Unreadable, run.unreadable)
+    assert Path(unreadable.path).name == "0.png"
+    assert [Path(each.path).name for each in run.read_left_out().target] == ["notes.txt"]
 
 
 def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):

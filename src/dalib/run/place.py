@@ -191,8 +191,7 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
     try:
         new.root.chmod(0o777 & ~_umask())  # which mkdtemp keeps to its owner
         write_config(setup.asked, new.config, run.root)
-        write_json(new.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
-        LeftOut(domains.train.left_out, domains.target.left_out).write(new.left_out)
+        _write_unused(new, domains)
         views = image_network.make_views(config, setup.preprocessing)
         write_view_sheet(new.views, domains.target.images, views.student, views.teacher, config.seed)
         summary.write(new.summary)
@@ -201,6 +200,12 @@ def _make_folder(run: RunFolder, setup: Setup, domains: Domains, summary: Summar
         put_in_place(new.root, place)
     finally:
         shutil.rmtree(new.root, ignore_errors=True)
+
+
+def _write_unused(run: RunFolder, domains: Domains) -> None:
+    """Writes which files could not be read, and which are not used."""
+    write_json(run.unreadable, [asdict(each) for each in (*domains.train.unreadable, *domains.target.unreadable)])
+    LeftOut(domains.train.left_out, domains.target.left_out).write(run.left_out)
 
 
 @contextmanager
@@ -223,8 +228,10 @@ def resume_call(run: RunFolder) -> Call:
     return Call("dalib.adapt", Setting("resume", run.root))
 
 
-def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> Summary:
+def resume_folder(run: RunFolder, summary: Summary, domains: Domains, *, allow_changes: bool) -> Summary:
     """Compares a run that is resumed with its beginning; writes and returns its new summary.
+
+    The files that cannot be read or are not used are written anew: where the data have changed, others may be.
 
     Raises:
         UserError: its settings or its data have changed, unless that is allowed.
@@ -234,5 +241,6 @@ def resume_folder(run: RunFolder, summary: Summary, *, allow_changes: bool) -> S
     if before.status in DONE and before.run_settings.steps == summary.run_settings.steps:
         say(f"{run.root} has finished already: its models are judged, and its report is written, again")
     summary = continued(summary, before)
+    _write_unused(run, domains)
     summary.write(run.summary)
     return summary

@@ -268,7 +268,7 @@ def _begin(run: RunFolder, setup: Setup, data: Data, summary: Summary, context: 
 
     def begin() -> Summary:
         if context.resume:
-            return resume_folder(run, summary, allow_changes=context.allow_changes)
+            return resume_folder(run, summary, data.domains, allow_changes=context.allow_changes)
         begin_folder(run, setup, data, summary, context.held)
         return summary
 
