@@ -141,6 +141,17 @@ def test_where_images_are_kept_may_change_and_changes_nothing(cut, finished, pol
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_a_run_that_resumes_without_its_hints_has_no_record_of_them(images, tmp_path):
+    hints, out = tmp_path / "hints.csv", tmp_path / "run"
+    hints.write_text("path,label\n0.png,dark\n1.png,light\n")
+    assert run(arguments(images, out, "--hints", str(hints))) == 0
+    assert RunFolder(out).read_hints() is not None
+    text = (out / "config.yaml").read_text()
+    (out / "config.yaml").write_text(text.replace(f"hints: {hints}", "hints: null"))
+    assert run(["train", "--resume", str(out), "--allow_changes"]) == 0
+    assert RunFolder(out).read_hints() is None
+
+
 def test_another_version_is_told(cut, capsys):
     summary = json.loads((cut / "summary.json").read_text())
     (cut / "summary.json").write_text(json.dumps({**summary, "torch": "2.11.0"}))

@@ -426,6 +426,8 @@ def _judge(
         told = hints_record(models.hints, models, domains.train.classes, neutral)
         told.write(run.hints)
         say(told.sentence)
+    else:  # those of a run that is resumed without them
+        run.hints.unlink(missing_ok=True)
     if models.of_classes(config.classes) == "other":
         summary = with_unknown(summary, models.everything, write_rules(run, models.everything))
     by_user = config.keep == "adapted" and len(models.trained) > 1
