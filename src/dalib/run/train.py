@@ -24,7 +24,7 @@ from dalib.records.summary import Summary
 from dalib.report.page import write_report
 from dalib.run.classes.unknown import write_rules
 from dalib.run.features.neutral_features import neutral_beside, neutral_representation
-from dalib.run.features.own_statistics import choice_for_files, chosen_share
+from dalib.run.features.own_statistics import choice_for_files, chosen_share, require_enough_images
 from dalib.run.finished.label_estimates import judge_held_out
 from dalib.run.finished.measure import decide, measure, measurement_of, slug
 from dalib.run.finished.select import conclude
@@ -290,13 +290,14 @@ def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:
     It prints what the training of the backbone's last stages takes, if they are trained.
 
     Raises:
-        UserError: the disk has not the room for that.
+        UserError: the disk has not the room for that, or a domain has too few images for statistics of its own.
     """
     config = setup.config
     if not config.features:
         return None
     space, share = frozen_space(setup, len(data.domains.train.classes)), config.model.domain_statistics
     assert share != "auto"  # chosen before
+    require_enough_images(share, data.domains, kit=setup.request.kit is not None)
     if not (count := config.model.trained_stages):
         return FrozenBackbone(space, share)
     images = image_network.image_inputs(config, setup.preprocessing)

@@ -11,7 +11,7 @@ from dalib.core.errors import UserError
 from dalib.data.listing import list_images
 from dalib.data.preprocessing import Preprocessing
 from dalib.models.domain_statistics import normalisation_statistics
-from dalib.run.features.own_statistics import FAR, checked_share, choice_for_files, chosen_share
+from dalib.run.features.own_statistics import FAR, checked_share, choice_for_files, chosen_share, require_enough_images
 from dalib.run.settings.config import ModelConfig
 from dalib.run.start.domains import Listings
 
@@ -98,6 +98,25 @@ def listed(folder, value, count=20):
     for number in range(count):
         Image.new("RGB", (4, 4), (value,) * 3).save(folder / f"{number:02}.png")
     return list_images(folder, argument="target")
+
+
+@pytest.mark.parametrize(
+    ("share", "source", "target", "kit", "message"),
+    [
+        ("joined", 20, 1, False, r"^model.domain_statistics='joined': the target has 1 image, too few .*, or model"),
+        (0.3, 10, 20, False, r"^model.domain_statistics=0.3: the source has 10 images, too few"),
+        ("joined", None, 10, True, r"^target: it has 10 images, too few .*; expected at least 16$"),
+    ],
+)
+def test_too_few_images_for_a_share_are_refused(share, source, target, kit, message):
+    def domains(source, target):
+        whole = None if source is None else SimpleNamespace(images=torch.zeros(source))
+        return SimpleNamespace(whole=whole, target=SimpleNamespace(images=torch.zeros(target)))
+
+    with pytest.raises(UserError, match=message):
+        require_enough_images(share, domains(source, target), kit=kit)
+    require_enough_images(0.0, domains(source, target), kit=kit)
+    require_enough_images(share, domains(source and 16, 16), kit=kit)
 
 
 def test_files_tell_before_they_are_read_what_their_rows_choose(tmp_path):

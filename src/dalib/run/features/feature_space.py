@@ -15,6 +15,7 @@ from dalib.augment.views import normalized_as
 from dalib.core.console import CountedProgress
 from dalib.core.deviations import to_divide_by
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import counted
 from dalib.data.rows import Selected, SideBySide
 from dalib.engine.features import FeatureStore, extract_features, features_key, weights_fingerprint
 from dalib.models.averaged import FixedWarps
@@ -261,13 +262,7 @@ class FeatureSpace:
         Raises:
             UserError: too few images.
         """
-        if len(rows) < FEWEST_FOR_STATISTICS:
-            raise UserError(
-                Setting("model.domain_statistics", share),
-                f": the {domain} has {len(rows)} images, too few for statistics of its own; expected at least "
-                f"{FEWEST_FOR_STATISTICS}, or ",
-                Setting("model.domain_statistics", 0),
-            )
+        require_enough_for_statistics(len(rows), share, domain)
         # shuffled, because each batch is to hold images of all classes
         order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(SEED))[:most]
         chosen = rows[order]
@@ -483,6 +478,21 @@ class FeatureSpace:
         described, views = (repr(self.plain_views), len(self.plain_views)) if view is None else (repr(view), count)
         size = 2 * len(rows) * views * math.prod(self.shape)
         return 0 if self.store.has_place(self._key(rows, described, views), size) else size
+
+
+def require_enough_for_statistics(count: int, share: Share, domain: str) -> None:
+    """Refuses so few images of a domain that it cannot have batch-normalisation statistics of its own.
+
+    Raises:
+        UserError: that.
+    """
+    if count < FEWEST_FOR_STATISTICS:
+        raise UserError(
+            Setting("model.domain_statistics", share),
+            f": the {domain} has {counted(count, 'image')}, too few for statistics of its own; expected at least "
+            f"{FEWEST_FOR_STATISTICS}, or ",
+            Setting("model.domain_statistics", 0),
+        )
 
 
 def _numbered(view: Augment, count: int) -> dict[int, Augment]:

@@ -7,10 +7,17 @@ from typing import TYPE_CHECKING, Literal
 
 from dalib.core.console import say, say_detail
 from dalib.core.errors import Setting, UserError
+from dalib.core.words import counted
 from dalib.data.decoding import decode
 from dalib.models.domain_statistics import distance_of_statistics, normalisation_statistics
 from dalib.run.features.fastest import features_folder
-from dalib.run.features.feature_space import FEWEST_FOR_STATISTICS, JOINED_SHARE, Averaged, FeatureSpace
+from dalib.run.features.feature_space import (
+    FEWEST_FOR_STATISTICS,
+    JOINED_SHARE,
+    Averaged,
+    FeatureSpace,
+    require_enough_for_statistics,
+)
 from dalib.run.settings.backbones import JOINED
 
 if TYPE_CHECKING:
@@ -120,15 +127,41 @@ def with_own_statistics(
     Raises:
         UserError: too few images; other statistics than these would be of no use to the network.
     """
-    if len(rows) < FEWEST_FOR_STATISTICS:
-        raise UserError(
-            Setting("target"),
-            f": it has {len(rows)} images, too few for the statistics of its own that the model takes (",
-            Setting("model.domain_statistics", JOINED),
-            f"); expected at least {FEWEST_FOR_STATISTICS}",
-        )
+    _require_enough_of_target(len(rows))
     space = FeatureSpace.of(network, preprocessing, features_folder(), device, Averaged())
     return space.with_statistics_of(rows, JOINED, "target").network
+
+
+def _require_enough_of_target(count: int, share: Share = JOINED) -> None:
+    """Refuses so few target images that a model with statistics of its own target could have none."""
+    if count < FEWEST_FOR_STATISTICS:
+        raise UserError(
+            Setting("target"),
+            f": it has {counted(count, 'image')}, too few for the statistics of its own that the model takes (",
+            Setting("model.domain_statistics", share),
+            f"); expected at least {FEWEST_FOR_STATISTICS}",
+        )
+
+
+def require_enough_images(share: Share, domains: Domains, *, kit: bool) -> None:
+    """Refuses domains of too few images for the share of their own statistics, before anything is computed or written.
+
+    Args:
+        share: of each domain's own statistics.
+        domains: images.
+        kit: whether a kit stands in for the source, which allows no other share.
+
+    Raises:
+        UserError: one of the domains.
+    """
+    if not share:
+        return
+    if kit:
+        _require_enough_of_target(len(domains.target.images), share)
+        return
+    assert domains.whole is not None
+    for domain, rows in (("source", domains.whole.images), ("target", domains.target.images)):
+        require_enough_for_statistics(len(rows), share, domain)
 
 
 def chosen_share(space: FeatureSpace, domains: Domains) -> Share:
