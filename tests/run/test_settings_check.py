@@ -15,10 +15,11 @@ def test_a_length_below_one_is_refused(argument, tmp_path, capsys):
     assert argument in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("setting", ["data.validation_share", "optimizer.label_smoothing"])
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
-def test_a_share_that_is_none_is_refused(share):
-    with pytest.raises(UserError, match=r"^data\.validation_share=.*: expected a share from 0 to below 1$"):
-        check_counts(from_preset("digits", **{"data.validation_share": share}))
+def test_a_share_that_is_none_is_refused(setting, share):
+    with pytest.raises(UserError, match=rf"^{setting}=.*: expected a share from 0 to below 1$"):
+        check_counts(from_preset("digits", **{setting: share}))
 
 
 @pytest.mark.parametrize(("batch", "said"), [(9, "multiple of 2"), (2, "at least 2 images for each")])

@@ -42,8 +42,13 @@ def check_counts(config: TrainConfig, world: World = ALONE) -> None:
     for name, value in positive.items():
         if value < 1:
             raise UserError(Setting(name, value), ": expected at least 1")
-    if not 0 <= (share := config.data.validation_share) < 1:  # NaN too
-        raise UserError(Setting("data.validation_share", share), ": expected a share from 0 to below 1")
+    shares = {
+        "data.validation_share": config.data.validation_share,
+        "optimizer.label_smoothing": config.optimizer.label_smoothing,
+    }
+    for name, share in shares.items():
+        if not 0 <= share < 1:  # NaN too
+            raise UserError(Setting(name, share), ": expected a share from 0 to below 1")
     if config.batch < 2:
         raise UserError(Setting("batch", config.batch), ": expected at least 2, batch normalisation needs them")
     if config.batch % world.size or config.batch // world.size < 2:
