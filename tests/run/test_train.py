@@ -156,3 +156,4 @@ def test_norms_are_synchronised_on_gpus_alone(images, tmp_path, capsys, more):
     given = [*arguments(images, tmp_path / "run", steps=2), "--sync_norms", "true", "--device", "cpu", *more]
     assert run(given) == 2
     assert "--sync_norms true" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -131,9 +131,10 @@ def _check_one(
     refused: UserError | None = None
     try:
         require_apart(config.sources if source else [], config.one_target if target else None)
+        device = choose_device(config.device)
         if point is None:
-            config, point = starting_point(config, choose_device(config.device))
-        check_settings(config, point, ALONE)
+            config, point = starting_point(config, device)
+        check_settings(config, point, device, ALONE)
         if before is None:
             say_fitted(asked, config, point)
     except UserError as error:

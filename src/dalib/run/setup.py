@@ -135,7 +135,7 @@ def prepare(config: TrainConfig, world: World, *, for_training: bool = True, kit
     config = config.with_backbones(backbones)
     fitted, point = starting_point(config, device, kit)
     say_fitted(config, fitted, point)
-    config, network = check_settings(fitted, point, world)
+    config, network = check_settings(fitted, point, device, world)
     request = replace(recipe.make_data_request(config), kit=point.kit)
     listings = _checked_listings(config, request, point.start, world) if for_training else None
     config = _with_precision(config, network, point.preprocessing, device, world)
@@ -195,7 +195,9 @@ def say_fitted(asked: TrainConfig, fitted: TrainConfig, point: StartingPoint) ->
         say(f"note: {Setting('model.standardize')} is {value}, as in {point.start.run}")
 
 
-def check_settings(config: TrainConfig, point: StartingPoint, world: World) -> tuple[TrainConfig, ImageClassifier]:
+def check_settings(
+    config: TrainConfig, point: StartingPoint, device: torch.device, world: World
+) -> tuple[TrainConfig, ImageClassifier]:
     """Checks the settings of a run, without its data; returns the configuration with its share, and its network.
 
     The share is that of each domain's statistics that the network can have. The network is with first weights.
@@ -203,12 +205,15 @@ def check_settings(config: TrainConfig, point: StartingPoint, world: World) -> t
     Args:
         config: of the run, fitted to what it starts from.
         point: what that is.
+        device: where networks compute.
         world: the processes that work together.
 
     Raises:
         UserError: settings out of their range, or that do not go together.
     """
     _check_values(config, point, world)
+    if config.sync_norms:
+        image_network.require_synchronizing(device)
     config, network = _network(config, point)
     _check_network(config, point, network, world)
     return config, network

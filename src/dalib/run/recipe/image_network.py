@@ -342,10 +342,7 @@ def with_synchronized_norms(student: ImageClassifier, device: torch.device) -> I
     Raises:
         UserError: a device other than a GPU, for which torch has no such layer.
     """
-    if device.type != "cuda":
-        raise UserError(
-            Setting("sync_norms", True), f": torch synchronises batch normalisation on GPUs alone, this is {device}"
-        )
+    require_synchronizing(device)
     from timm.layers import convert_sync_batchnorm  # type: ignore[attr-defined]  # it takes seconds to import
 
     # timm's, which knows norms with an activation
@@ -353,6 +350,18 @@ def with_synchronized_norms(student: ImageClassifier, device: torch.device) -> I
     if isinstance(synchronised.backbone, PretrainedBackbone) and synchronised.backbone.checkpointing:
         synchronised.backbone.count_once()  # the layers are new ones
     return synchronised
+
+
+def require_synchronizing(device: torch.device) -> None:
+    """Refuses a device on which batch normalisation cannot be over the batches of all processes.
+
+    Raises:
+        UserError: a device other than a GPU, for which torch has no such layer.
+    """
+    if device.type != "cuda":
+        raise UserError(
+            Setting("sync_norms", True), f": torch synchronises batch normalisation on GPUs alone, this is {device}"
+        )
 
 
 def make_student(config: TrainConfig, architecture: Architecture, num_classes: int) -> ImageClassifier:
