@@ -5,8 +5,10 @@ import pytest
 from dalib.commands.main import run
 from dalib.core.errors import UserError
 from dalib.engine.distributed import World
+from dalib.models.classifier import ImageClassifier
+from dalib.models.pretrained import PretrainedBackbone
 from dalib.run.settings.presets import from_preset
-from dalib.run.settings_check import check_counts, check_inputs
+from dalib.run.settings_check import check_counts, check_inputs, check_stages
 
 
 @pytest.mark.parametrize("argument", ["--steps", "--epochs", "--baseline_steps"])
@@ -40,6 +42,13 @@ def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
         check_inputs(from_preset("digits", **settings))
+
+
+@pytest.mark.parametrize("rate", [-1.0, float("nan")])
+def test_a_rate_of_the_last_stages_that_is_none_is_named(rate):
+    config = from_preset("photo-features", **{"model.trained_stages": 1, "stages.lr": rate})
+    with pytest.raises(UserError, match=r"^stages\.lr=.*: expected a rate of at least 0$"):
+        check_stages(config, World(), ImageClassifier(PretrainedBackbone("test_resnet"), 2, None))
 
 
 @pytest.mark.parametrize("argument", ["source", "target"])

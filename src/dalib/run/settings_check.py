@@ -212,4 +212,6 @@ def check_stages(config: TrainConfig, world: World, network: ImageClassifier) ->
             Setting("stages.batch", batch),
             f": expected at least {least} images, 2 in each part, and a multiple of {world.size}, the processes",
         )
+    if not config.stages.lr >= 0:  # NaN too; torch's error would be about the optimiser of the head
+        raise UserError(Setting("stages.lr", config.stages.lr), ": expected a rate of at least 0")
     split_network(network, count)
