@@ -154,20 +154,8 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     summary = first_summary(setup, data)
     say_data(summary, data.domains)
     summary = _begin(run, setup, data, summary, context)
-    if limit is None:
-        _begin_tracking(run, setup, context)
-    since = time.monotonic()
-    inputs = _training_inputs(setup, data, frozen, limit)
-    if setup.config.features:
-        summary = timed(summary, "features", time.monotonic() - since)
-        if context.world.first:
-            summary.write(run.summary)
-    if limit is not None:
-        setup = _chosen(setup, limit.fitted(setup.config))
-        summary = setup.recorded(replace(summary, settings=recorded_settings(setup.config)))
-        write_config(setup.asked, run.config, run.root)
-        summary.write(run.summary)
-        _begin_tracking(run, setup, context)  # trackers count by the number of steps, which is settled only now
+    setup, inputs, summary = _inputs_of_length(run, setup, data, frozen, limit, summary)
+    _begin_tracking(run, setup, context)
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
@@ -305,6 +293,26 @@ def _frozen_backbone(setup: Setup, data: Data) -> FrozenBackbone | None:
     alone = setup.world.size == 1  # one of several processes can take no step
     setup.world.from_first(lambda: stages.announce(recipe.make_training_of_stages(config, stages) if alone else None))
     return FrozenBackbone(space, share, stages)
+
+
+def _inputs_of_length(
+    run: RunFolder, setup: Setup, data: Data, frozen: FrozenBackbone | None, limit: TimeLimit | None, summary: Summary
+) -> tuple[Setup, TrainingInputs, Summary]:
+    """Returns the setup with the steps that are left after the features, what trainings take, and the summary of both.
+
+    Configuration and summary are written: a kill from here on loses neither the steps nor how long the features took.
+    """
+    since = time.monotonic()
+    inputs = _training_inputs(setup, data, frozen, limit)
+    if setup.config.features:
+        summary = timed(summary, "features", time.monotonic() - since)
+    if limit is not None:
+        setup = _chosen(setup, limit.fitted(setup.config))
+        summary = setup.recorded(replace(summary, settings=recorded_settings(setup.config)))
+        write_config(setup.asked, run.config, run.root)
+    if setup.world.first:
+        summary.write(run.summary)
+    return setup, inputs, summary
 
 
 def _training_inputs(
