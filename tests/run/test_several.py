@@ -1,6 +1,7 @@
 """Several targets of one source: a run for each, one source-only training, one page; stopped and resumed."""
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +10,14 @@ from safetensors.torch import load_file, save_file
 
 import dalib
 from dalib.core.errors import UserError
+from dalib.records.folder import RunFolder
 from dalib.records.several import SeveralFolder, SeveralTargets
 from dalib.run import setup
 from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import read_plain_config
 from dalib.run.several import run_config
 from dalib.run.start.model_alone import open_in_place_of_source
+from dalib.run.train import train
 
 QUICK = {"steps": 4, "batch": 4, "data": {"size": 16}, "every": {"log": 2, "evaluate": 2, "checkpoint": 2}}
 
@@ -261,3 +265,20 @@ def test_a_target_that_cannot_be_read_keeps_no_other_from_being_trained(images, 
     assert {each.status for each in SeveralTargets.read(out / "targets.json").targets} == {"done"}
     assert list(runs) == ["cut", "street", "night"]
     assert "source-only" not in {name for name, _ in trained}  # taken over from street
+
+
+def test_the_source_only_model_comes_from_whichever_run_has_the_same(images, tmp_path, capsys):
+    for seed in (1, 0):
+        dalib.adapt(images / "source", images / "street", out=tmp_path / str(seed), seed=seed, **QUICK)
+    before = [RunFolder(tmp_path / str(seed)) for seed in (1, 0)]
+    settings = read_plain_config(before[1].config, out=str(tmp_path / "night"))
+    trained = []
+    capsys.readouterr()
+    train(
+        replace(settings, target=str(images / "night")),
+        siblings=before,
+        on_evidence=lambda *evaluation: trained.append(evaluation[0]),
+    )
+    assert trained
+    assert "source-only" not in trained
+    assert f"taken over from {before[1].root}" in capsys.readouterr().out

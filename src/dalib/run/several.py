@@ -116,9 +116,9 @@ def _train(
     begun = run.config.is_file() and run.summary.is_file()
     if begun:
         config = read_plain_config(run.config, out=config.out, **{each: getattr(config, each) for each in RESUMABLE})
-    sibling = world.from_first(lambda: _sibling(run, folder))
+    siblings = world.from_first(lambda: _siblings(run, folder))
     try:
-        train(config, resume=begun, sibling=sibling, kit=kit, **vars(options))
+        train(config, resume=begun, siblings=siblings, kit=kit, **vars(options))
     except TrainingDivergedError as error:
         _say(world, Message(f"target {name} diverged: ", *error.args))
         return error
@@ -133,10 +133,9 @@ def _train(
     return None
 
 
-def _sibling(run: RunFolder, folder: SeveralFolder) -> RunFolder | None:
-    """Returns the first other run that has begun, whose source-only model may be taken over."""
-    others = (each for each in folder.runs().values() if each != run)
-    return next((each for each in others if each.summary.is_file()), None)
+def _siblings(run: RunFolder, folder: SeveralFolder) -> list[RunFolder]:
+    """Returns the other runs that have begun, one of whose source-only models may be taken over."""
+    return [each for each in folder.runs().values() if each != run and each.summary.is_file()]
 
 
 def _of_target(error: UserError) -> bool:

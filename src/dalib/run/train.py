@@ -74,7 +74,7 @@ def train(
     on_evidence: Callable[[str, int, Evidence], None] | None = None,
     trackers: Sequence[Tracker] = (),
     since: float | None = None,
-    sibling: RunFolder | None = None,
+    siblings: Sequence[RunFolder] = (),
     kit: Kit | None = None,
 ) -> RunFolder:
     """Trains as configured, and writes the run's folder: models, metrics, judgement, evaluation, report.
@@ -88,8 +88,8 @@ def train(
         on_evidence: called at each evaluation with the training's name, its step, and its model's predictions.
         trackers: called at the events of the run, beside that of ``config.track``; see :mod:`dalib.run.track`.
         since: when the run's time limit began, by ``time.monotonic``; now by default.
-        sibling: run on the same source, whose source-only model is taken over (:mod:`dalib.run.sibling`) where nothing
-            that it depends on differs.
+        siblings: runs on the same source. The source-only model of the first of them is taken over
+            (:mod:`dalib.run.sibling`) where nothing that it depends on differs.
         kit: that of the configuration, where it is open already.
 
     Raises:
@@ -114,7 +114,7 @@ def train(
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
         context = _Context(
-            resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, sibling, kit
+            resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, siblings, kit
         )
         with remedies(run, world, requests, resume=resume):
             _train(config, run, context)
@@ -133,7 +133,7 @@ class _Context:
     held: ExitStack
     tracking: Tracking
     since: float
-    sibling: RunFolder | None
+    siblings: Sequence[RunFolder]
     kit: Kit | None
     measured: tuple[TrainConfig, Pace] | None = None
 
@@ -185,7 +185,7 @@ def _say_length(setup: Setup, context: _Context) -> None:
         TooShortError: a time limit in which not even the least fits.
     """
     # with a sibling, features of the source and a baseline are there, which the length would count
-    if not context.world.first or context.sibling is not None:
+    if not context.world.first or context.siblings:
         return
     if setup.space is not None and context.world.size == 1 and not is_open(setup.config):  # else no time is measured
         choice = choice_for_files(setup.space, setup.listings)
@@ -396,21 +396,21 @@ def _observer(context: _Context, training: str) -> Observer:
 
 
 def _take_from_sibling(run: RunFolder, setup: Setup, summary: Summary, context: _Context) -> bool:
-    """Takes the source-only model over from the sibling, if there is one; its training then resumes at its end."""
-    sibling, own = context.sibling, recipe.name_of_training(setup.config)
+    """Takes the source-only model over from a sibling, if one has the same; its training then resumes at its end."""
+    own = recipe.name_of_training(setup.config)
 
     def taken() -> bool:
-        if sibling is None:
-            return False
-        before = Summary.read(sibling.summary)
-        if found := differences(before, summary):
-            why = "; ".join(found)
-            say(f"source-only is trained for this target, too, and not taken over from {sibling.root}: {why}")
-            return False
-        if not take_over(before, *(training_folder("source-only", each, own) for each in (sibling, run))):
-            return False
-        say(f"source-only: taken over from {sibling.root}, which was trained on the same source")
-        return True
+        other = ""
+        for sibling in context.siblings:
+            before = Summary.read(sibling.summary)
+            if found := differences(before, summary):
+                other = other or f"{sibling.root}: {'; '.join(found)}"
+            elif take_over(before, *(training_folder("source-only", each, own) for each in (sibling, run))):
+                say(f"source-only: taken over from {sibling.root}, which was trained on the same source")
+                return True
+        if other:
+            say(f"source-only is trained for this target, too, and not taken over from {other}")
+        return False
 
     return context.world.from_first(taken)
 
