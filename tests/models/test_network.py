@@ -64,6 +64,14 @@ def test_what_describes_no_network_is_refused(changes, message):
         make_classifier(replace(SMALL, timm=TimmSettings(frozen_stages=0, checkpointing=False), **changes), 2)
 
 
+def test_more_frozen_stages_than_there_are_name_their_setting():
+    architecture = replace(
+        SMALL, backbones=("test_resnet",), timm=TimmSettings(frozen_stages=99, checkpointing=False), channels=3, size=32
+    )
+    with pytest.raises(UserError, match=r"^model\.frozen_stages=99: test_resnet has \d+ stages; expected 0 to"):
+        make_classifier(architecture, 2)
+
+
 def test_a_negative_number_of_views_is_refused():
     with pytest.raises(UserError, match="averaged_views"):
         make_predictor(make_classifier(SMALL, 2), replace(SMALL, averaged_views=-1))

@@ -76,7 +76,11 @@ def _make_backbone(name: str, architecture: Architecture) -> nn.Module:
     if timm is None:
         raise KeyError("checkpointing")  # as for each setting without a default that a description lacks
     backbone = PretrainedBackbone(name, architecture.channels, architecture.size, checkpointing=timm.checkpointing)
-    backbone.freeze_stages("all" if timm.frozen_stages < 0 else timm.frozen_stages)
+    try:
+        backbone.freeze_stages("all" if timm.frozen_stages < 0 else timm.frozen_stages)
+    except ValueError as error:
+        said = str(error).partition(": ")[2]
+        raise UserError(Setting("model.frozen_stages", timm.frozen_stages), f": {said}") from None
     backbone.rest_norms(timm.frozen_norms)
     return backbone
 
@@ -85,10 +89,12 @@ def known_backbone(name: str, make: Callable[[str], Made]) -> Made:
     """Returns what ``make`` makes of a backbone's name.
 
     Raises:
-        UserError: it raises a ValueError, as for a network that timm does not know.
+        UserError: it raises one, or a ValueError, as for a network that timm does not know.
     """
     try:
         return make(name)
+    except UserError:  # about another setting than the backbone's name
+        raise
     except ValueError as error:
         ours = ", ".join(BACKBONES)
         several = "; for several backbones, repeat the setting" if "," in name else ""
