@@ -40,6 +40,21 @@ def test_a_preset_may_stand_in_a_file_and_the_files_settings_change_it(tmp_path)
     assert (given["self_ensemble"].weight, given["self_ensemble"].threshold) == (7.0, 0.96837722)
 
 
+@pytest.mark.parametrize("first", ["the file of the preset", "another file", "another preset"])
+def test_a_preset_gives_the_defaults_where_several_files_are_named(first, tmp_path):
+    preset, other = tmp_path / "preset.yaml", tmp_path / "other.yaml"
+    preset.write_text("preset: paper-small\n")
+    other.write_text("seed: 3\n")
+    files = ["--config", str(preset), "--config", str(other)]
+    arguments = {
+        "the file of the preset": files,
+        "another file": [*files[2:], *files[:2]],
+        "another preset": ["--preset", "digits", *files],
+    }
+    given = train_arguments(*arguments[first])
+    assert (given["preset"], given["seed"], given["self_ensemble"].threshold) == ("paper-small", 3, 0.96837722)
+
+
 def test_a_length_in_a_file_replaces_that_of_its_preset(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("preset: digits\nepochs: 3\n")

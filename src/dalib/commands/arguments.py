@@ -253,17 +253,14 @@ def names_of(arguments: list[str]) -> set[str]:
 
 
 def preset_in(arguments: list[str]) -> str | None:
-    """Returns the preset that a command line asks for, by ``--preset`` or in the file of ``--config``.
+    """Returns the preset that a command line asks for, by ``--preset`` or in files of ``--config``: the last one.
 
     A backbone that is not ours, without a preset and without a configuration, asks for ``photo-features``.
     """
-    given = first_look(arguments, "--preset", "--config", "--backbone")
-    preset: object = given.preset
-    if preset is None and given.config is not None:
-        preset = content_of(Path(given.config)).get("preset")
-    elif preset is None:
-        preset = implied_preset(given.backbone)
-    return preset if isinstance(preset, str) else None
+    preset = settings_in(arguments).get("preset")
+    if preset is None and not configurations_in(arguments):
+        preset = implied_preset(first_look(arguments, "--backbone").backbone)
+    return None if preset == "null" else preset
 
 
 def first_look(arguments: list[str], *names: str) -> argparse.Namespace:
