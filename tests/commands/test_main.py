@@ -9,6 +9,8 @@ from small_run import QUICK, write_image
 
 import dalib
 from dalib.commands.main import run
+from dalib.commands.parser import SUBCOMMANDS
+from dalib.core.console import Loudness, say, say_detail, say_result
 from dalib.records.folder import RunFolder
 from dalib.run.settings.config import TrainConfig
 
@@ -53,6 +55,28 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
     assert run(["checks", "--quiet", "--verbose"]) == 2
     assert "--quiet --verbose: expected one of them" in capsys.readouterr().err
     assert run(["completion", "bash", "--quiet"]) == 2  # it prints a program and nothing else
+
+
+@pytest.mark.parametrize(
+    ("content", "typed", "level"),
+    [
+        ("quiet: true", [], Loudness.QUIET),
+        ("verbose: true", [], Loudness.VERBOSE),
+        ("quiet: true", ["--verbose"], Loudness.VERBOSE),
+        ("seed: 1", [], Loudness.USUAL),
+    ],
+)
+def test_a_file_of_settings_may_be_quiet(content, typed, level, monkeypatch, tmp_path, capsys):
+    def run_checks(_):
+        for each, prints in zip(Loudness, (say_result, say, say_detail), strict=True):
+            prints(each.name)
+
+    monkeypatch.setattr(SUBCOMMANDS["checks"], "run", run_checks)
+    (tmp_path / "settings.yaml").write_text(f"{content}\n")
+    assert run(["checks", "--config", str(tmp_path / "settings.yaml"), *typed]) == 0
+    assert capsys.readouterr().out.split() == [each.name for each in Loudness if each <= level]
+    (tmp_path / "settings.yaml").write_text("quiet: true\nverbose: true\n")
+    assert run(["checks", "--config", str(tmp_path / "settings.yaml")]) == 2
 
 
 def test_every_command_that_prints_more_than_its_result_has_a_quiet_form(trained, monkeypatch, tmp_path, capsys):

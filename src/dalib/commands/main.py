@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 from jsonargparse import ArgumentError
 
@@ -97,8 +98,19 @@ def _run(arguments: list[str], level: Loudness) -> None:
         given = dict(vars(parser.instantiate(parsed)[name]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
         raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
-    if command_line.note and prints_for_all():  # not before: a mistake in the arguments would stand below it
-        say(f"note: {command_line.note}")
-    for setting in ("quiet", "verbose"):  # known already
-        given.pop(setting, None)
-    SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))
+    with loudness(_loudness_of(given, level)):
+        if command_line.note and prints_for_all():  # not before: a mistake in the arguments would stand below it
+            say(f"note: {command_line.note}")
+        SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))
+
+
+def _loudness_of(given: dict[str, Any], typed: Loudness) -> Loudness:
+    """Takes from the settings how much is printed: as it was typed, or else as a configuration file has it.
+
+    Raises:
+        UserError: a file that asks for less and more at once.
+    """
+    quiet, verbose = given.pop("quiet", False), given.pop("verbose", False)
+    if typed != Loudness.USUAL:
+        return typed
+    return loudness_in([*(["--quiet"] if quiet else []), *(["--verbose"] if verbose else [])])
