@@ -39,6 +39,12 @@ def test_a_path_without_a_match_is_a_group_of_its_own():
     )
 
 
+def test_a_match_of_no_text_groups_nothing():
+    names = ["patient7/1.png", "patient7/2.png", "patient/3.png", "patient/4.png"]
+    (found,) = find_groups("patient([0-9]*)", [domain(names)])
+    assert (found.numbers.tolist(), found.without) == ([0, 0, 1, 2], 2)
+
+
 def test_a_domain_in_which_nothing_matches_has_groups_of_one():
     grouped, alone = find_groups("burst([0-9])", [domain(["burst1_a.png", "burst1_b.png"]), domain(["x", "y"])])
     assert grouped.count == 1
@@ -62,6 +68,12 @@ def test_json_lines_have_columns_too(tmp_path):
     text = '{"path": "a.png", "label": "x", "burst": 3}\n{"path": "b.png", "label": "x", "burst": 3}\n'
     names = [str(tmp_path / each) for each in ("a.png", "b.png")]
     assert numbers("burst", domain(names, (listed(tmp_path, text, "list.jsonl"),))) == [[0, 0]]
+
+
+def test_of_json_lines_the_first_may_lack_the_column(tmp_path):
+    text = '{"path": "a.png"}\n{"path": "b.png", "burst": 3}\n{"path": "c.png", "burst": 3}\n'
+    names = [str(tmp_path / each) for each in ("a.png", "b.png", "c.png")]
+    assert numbers("burst", domain(names, (listed(tmp_path, text, "list.jsonl"),))) == [[1, 0, 0]]
 
 
 def test_a_column_wins_over_an_expression_of_the_same_text(tmp_path):

@@ -154,13 +154,10 @@ def lists_among(places: Sequence[str]) -> list[Path]:
 
 
 def column_names(file: Path) -> list[str]:
-    """Returns the names of the columns of a list; of JSON lines those of its first line."""
+    """Returns the names of the columns of a list; of JSON lines those of all lines, of which each may lack some."""
     text = text_of(file, "groups")
     if file.suffix.lower() == ".jsonl":
-        try:
-            return list(next(iter(rows_of(file, text, _refusal(file), ("path",))))[1])
-        except StopIteration:
-            return []
+        return list(dict.fromkeys(name for _, row in rows_of(file, text, _refusal(file), ("path",)) for name in row))
     _, header = next(fields_of(text, _refusal(file)), (0, []))
     return [name.strip() for name in header]
 
@@ -185,7 +182,7 @@ def _by_column(column: str, domain: ImagesToGroup) -> Groups:
 
 def _by_expression(pattern: re.Pattern[str], definition: str, domain: ImagesToGroup) -> Groups:
     found = [pattern.search(name.replace("\\", "/")) for name in domain.names]
-    keys = [None if each is None else each[1] for each in found]
+    keys = [None if each is None else each[1] or None for each in found]  # empty text is nothing in common
     return _numbered(keys, definition) if any(key is not None for key in keys) else each_alone(len(keys))
 
 
