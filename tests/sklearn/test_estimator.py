@@ -128,6 +128,7 @@ def test_names_of_classes_and_columns_are_kept(shifted):
         ("lr", 0.0),
         ("hidden", 8),
         ("hidden", (0,)),
+        ("hidden", ""),
         ("noise", -1),
         ("masking", 1.0),
         ("standardize", "both"),
@@ -227,6 +228,14 @@ def test_a_linear_model(shifted):
     X, y, X_target, _ = shifted
     fitted = SelfEnsembleClassifier(**QUICK | {"hidden": ()}).fit(X, y, X_target)
     assert sum(each.numel() for each in fitted.models_["adapted"].network.parameters()) == 3 * 2 + 2
+
+
+@pytest.mark.parametrize("hidden", [(), (16, 8)])
+def test_widths_may_be_an_array(shifted, hidden):
+    X, y, X_target, _ = shifted
+    given = [hidden, np.array(hidden, dtype=int)]
+    fitted = [SelfEnsembleClassifier(**QUICK | {"hidden": each}).fit(X, y, X_target) for each in given]
+    np.testing.assert_array_equal(*(each.predict_proba(X_target) for each in fitted))
 
 
 def test_a_pipeline_and_a_search_without_labels(shifted):

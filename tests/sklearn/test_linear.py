@@ -115,6 +115,13 @@ def test_what_sparse_tables_may_not_hold_is_named(reviews):
         SelfEnsembleClassifier(**QUICK, counts="yes").fit(X, y, X_target)
 
 
+@pytest.mark.parametrize("chosen", [1, np.True_])
+def test_whether_a_table_holds_counts_may_be_a_truth_of_any_kind(reviews, chosen):
+    X, y, X_target, _ = reviews
+    told, meant = (SelfEnsembleClassifier(**QUICK, counts=each).fit(X, y, X_target) for each in (chosen, True))
+    np.testing.assert_array_equal(told.predict_proba(X_target), meant.predict_proba(X_target))
+
+
 def test_source_only_is_logistic_regression_where_the_perceptron_is_not_clearly_better():
     X, y = load_wine(return_X_y=True)
     fitted = SelfEnsembleClassifier(**QUICK).fit(X[::2], y[::2], X[1::2])

@@ -282,7 +282,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             observer = Observer(progress=bool(self.verbose))
             done = done.with_model(name, train_task(task, self._device(), before=done.source_only, observer=observer))
             self.history_[name] = results.lines
-            if name == "source-only" and self.hidden == "auto" and not isinstance(reader.of_target, Pixels):
+            if name == "source-only" and isinstance(self.hidden, str) and not isinstance(reader.of_target, Pixels):
                 weights = done.trained[name].model.state_dict()
                 regression = data.linear_task(config.seed).logistic_regression()
                 if not is_clearly_better(done.everything[name], regression.evidence):
@@ -296,7 +296,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def _is_linear(self, data: _Data) -> bool:
         """Returns whether both models are linear: as asked for, or because a sparse table has too many columns."""
-        if self.hidden == "auto":
+        if isinstance(self.hidden, str):  # auto
             return isinstance(data.train.images, SparseRows)
         return not len(self.hidden)
 
@@ -427,7 +427,8 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         if not self.standardize:
             of_source: Table | Words = Table.unchanged(source.shape[1])
             return {name: Readers(of_source, of_source) for name in ("source-only", "adapted")}
-        if self.counts is True or (self.counts == "auto" and are_counts(source) and are_counts(target)):
+        guessed = are_counts(source) and are_counts(target) if self.counts == "auto" else self.counts
+        if guessed:
             read: Callable[[Any], Table | Words] = partial(Words.of, logarithm=are_whole(source) and are_whole(target))
         else:
             read = Table.of
@@ -487,7 +488,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(config.seed, "weights"))
                 by_batch = self.standardize == "each domain"
-                hidden = AUTO_HIDDEN if self.hidden == "auto" else tuple(self.hidden)
+                hidden = AUTO_HIDDEN if isinstance(self.hidden, str) else tuple(map(int, self.hidden))
                 backbone = TableBackbone(train.images[torch.arange(1)].shape[1], hidden, by_batch=by_batch)
                 return ImageClassifier(backbone, count, None, finetune=False)
 
@@ -535,9 +536,11 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
             if value not in get_args(choices):
                 raise UserError(f"{name}={value!r}: expected one of {', '.join(map(repr, get_args(choices)))}")
         hidden = self.hidden
-        if isinstance(hidden, str) and hidden == "auto":
-            return
-        if not np.iterable(hidden) or not all(isinstance(each, Integral) and each > 0 for each in hidden):
+        if isinstance(hidden, str):
+            is_fit = hidden == "auto"
+        else:
+            is_fit = np.iterable(hidden) and all(isinstance(each, Integral) and each > 0 for each in hidden)
+        if not is_fit:
             raise UserError(
                 f"hidden={hidden!r}: expected 'auto', or whole numbers of at least 1 in a tuple, such as (128,), or ()"
             )
