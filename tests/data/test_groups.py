@@ -76,6 +76,16 @@ def test_of_json_lines_the_first_may_lack_the_column(tmp_path):
     assert numbers("burst", domain(names, (listed(tmp_path, text, "list.jsonl"),))) == [[1, 0, 0]]
 
 
+def test_a_column_of_each_of_two_lists_is_of_its_own_images(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sub").mkdir()
+    here = listed(tmp_path, "path,burst\na.png,1\nb.png,1\n")
+    below = listed(tmp_path / "sub", "path,burst\na.png,2\nb.png,2\n")
+    places = tuple(os.path.relpath(each) for each in (here, below))
+    names = ["a.png", "b.png", os.path.join("sub", "a.png"), os.path.join("sub", "b.png")]  # noqa: PTH118
+    assert numbers("burst", domain(names, places)) == [[0, 0, 1, 1]]
+
+
 def test_a_column_wins_over_an_expression_of_the_same_text(tmp_path):
     text = "path,patient (id)\na.png,1\nb.png,1\n"
     names = [str(tmp_path / each) for each in ("a.png", "b.png")]

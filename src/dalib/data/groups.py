@@ -173,7 +173,9 @@ def _by_column(column: str, domain: ImagesToGroup) -> Groups:
         rows = rows_by_name(domain.names, str(file))
         for _, fields in rows_of(file, text_of(file, "groups"), _refusal(file), ("path", column)):
             path = str(fields["path"])
-            row = row_of(path, rows)
+            # as its own list means it, before what the name means in the folder one is in
+            row = row_of(str(file.parent / path), rows)
+            row = row_of(path, rows) if row is None else row
             cell = fields.get(column)
             if row is not None and not is_missing(cell):
                 keys[row] = str(cell).strip()
