@@ -45,6 +45,17 @@ def test_counts_add_up_over_folders():
     assert stream.getvalue().count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "calls", [((1, 1), (1, 4), (4, 4)), ((2, 2), (3, 3)), ((1, 2), (2, 2), (2, 3), (3, 3)), ((2, 2), (2, 2), (3, 3))]
+)
+def test_counts_add_up_after_a_small_folder(calls):
+    stream = io.StringIO()
+    with CountedProgress("images", stream) as progress:
+        for done, total in calls:
+            progress(done, total)
+    assert stream.getvalue().startswith("images: 5 in ")
+
+
 @pytest.mark.parametrize("stream", [io.StringIO(), Terminal()])
 def test_nothing_is_shown_of_what_is_not_done(stream):
     with CountedProgress("images", stream):

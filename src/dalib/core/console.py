@@ -403,7 +403,7 @@ class CountedProgress:
             say(f"{self.name}: {self._before + self._total} in {took}", self.stream)
 
     def __call__(self, done: int, total: int) -> None:
-        if done < self._done:
+        if done < self._done or (self._done == self._total != total):  # the next one may begin at a higher count
             self._before += self._total
         self._done, self._total = done, total
         if self._first is None:
