@@ -489,6 +489,34 @@ def test_a_home_that_cannot_be_written_is_told_once_and_another_folder_serves(
     assert folder.stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.skipif(os.name == "nt", reason="users of POSIX")
+def test_where_a_home_cannot_be_written_what_files_hold_is_looked_up_once(
+    images, tmp_path, monkeypatch, no_named_cache
+):
+    home = tmp_path / "home"
+    home.mkdir(mode=0o555)
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    allowed, mkdir = os.access, Path.mkdir
+
+    def make(folder, *given, **options):
+        if folder.is_relative_to(home):
+            raise PermissionError(errno.EACCES, "Permission denied", str(folder))
+        mkdir(folder, *given, **options)
+
+    monkeypatch.setattr(Path, "mkdir", make)
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(home)) and allowed(path, mode))
+    looked_up = []
+    monkeypatch.setattr(cache, "whole_numbers", lambda *_, **__: looked_up.append(1) or ())
+    cache._temporary_folder.cache_clear()
+    try:
+        for _ in range(2):
+            assert ImageCache().whole_numbers(listed(images)) == ()
+    finally:
+        cache._temporary_folder.cache_clear()
+    assert looked_up == [1]
+
+
 def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / f"dalib-{os.getuid()}").symlink_to(tmp_path / "elsewhere")

@@ -262,10 +262,13 @@ class ImageCache:
         threads: int | None = None,
     ) -> tuple[WholeNumbers, ...]:
         """Returns :func:`dalib.data.decoding.whole_numbers` of the listing's files, kept for the next time."""
-        kept = self.folder / NUMBERS_FOLDER / f"{_digest_of_files(listing, [VERSION, NUMBERS_FOLDER])}.json"
-        with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
-            content = json.loads(kept.read_text(encoding="utf-8"))
-            return tuple(_whole_numbers_from(each, listing.paths) for each in content)
+        name = f"{_digest_of_files(listing, [VERSION, NUMBERS_FOLDER])}.json"
+        writable = writable_cache_folder(self.folder) if self._may_move else self.folder
+        for folder in dict.fromkeys((self.folder, writable)):
+            kept = folder / NUMBERS_FOLDER / name
+            with contextlib.suppress(OSError, ValueError, TypeError, LookupError):  # none yet, or damaged
+                content = json.loads(kept.read_text(encoding="utf-8"))
+                return tuple(_whole_numbers_from(each, listing.paths) for each in content)
         found = whole_numbers(listing.paths, on_progress=on_progress, threads=threads)
         positions = {str(path): position for position, path in enumerate(listing.paths)} if found else {}
         with contextlib.suppress(OSError):  # that nothing can be written here is told when rows are
