@@ -37,6 +37,7 @@ def test_the_model_is_chosen_and_named(trained, folders, tmp_path, capsys):
         ([], "RUN: expected a run or a model, or --backbone; got neither"),
         (["RUN", "--backbone", "resnet50"], "RUN: expected a run or a model, or --backbone; got both"),
         (["RUN", "--weights", "hub"], "--weights hub: belongs to --backbone, which is not given"),
+        (["RUN", "--weights-order", "position"], "--weights_order position: belongs to --backbone, which is not given"),
         (["--backbone", "resnet50", "--model", "adapted"], "--model adapted: belongs to RUN, which is not given"),
         (["--backbone", "small"], "--backbone small: a small network that has no pretrained weights"),
         (["--backbone", "resnet50"], "--weights: expected pretrained ones, without which features are random"),

@@ -79,3 +79,5 @@ def _check(given: dict[str, object]) -> None:
     if given[needless] is not None:
         belongs = Setting("backbone") if needless == "weights" else Setting("run")
         raise UserError(Setting(needless, given[needless]), ": belongs to ", belongs, ", which is not given")
+    if given["backbone"] is None and (order := given["weights_order"]) != "name":
+        raise UserError(Setting("weights_order", order), ": belongs to ", Setting("backbone"), ", which is not given")
