@@ -2,7 +2,7 @@
 
 import pytest
 
-from dalib.commands.arguments import written
+from dalib.commands.arguments import prepared, written
 from dalib.commands.main import run
 
 
@@ -29,3 +29,15 @@ def test_a_place_is_known_as_it_was_written(tmp_path):
         "target": "night: 1",
         "evaluate": "day: 3",
     }
+
+
+def test_several_labelled_sets_are_not_of_one_target(capsys):
+    assert run(["train", "--source", "x", "--target", "y", "--evaluate", "a", "--evaluate=b"]) == 2
+    assert "--evaluate: expected one labelled set for one target, got 2" in capsys.readouterr().err
+
+
+def test_labelled_sets_are_of_the_targets_in_a_file(tmp_path):
+    (tmp_path / "a.yaml").write_text("source: x\ntarget:\n  night: y\n  day: z\n")
+    typed = ["--config", str(tmp_path / "a.yaml"), "--evaluate", "day=a", "--evaluate", "night=b"]
+    arguments = prepared(["train", *typed]).arguments
+    assert arguments[arguments.index("--evaluate") + 1] == '{"day": "a", "night": "b"}'

@@ -55,9 +55,10 @@ def prepared(arguments: list[str]) -> Prepared:
         UserError: a URL in place of a path, or a configuration file that is not plain YAML.
     """
     arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
-    arguments = with_targets_named(with_range_joined(with_repeated_united(arguments)))
+    arguments = with_range_joined(with_repeated_united(arguments))
     for file in configurations_in(arguments):
         require_settings(Path(file))
+    arguments = with_targets_named(arguments)
     arguments = _with_network_of_preset(_with_short_name(_with_backbone_of_init(_with_kit(arguments))))
     arguments, note = _with_settings_of_images(arguments)
     return Prepared(_with_preset(arguments), note)
@@ -205,14 +206,22 @@ def with_targets_named(arguments: list[str]) -> list[str]:
 
     >>> with_targets_named(["train", "--target", "a", "--target", "night=b", "--evaluate=night=c"])
     ['train', '--target', '{"a": "a", "night": "b"}', '--evaluate', '{"night": "c"}']
+
+    Raises:
+        UserError: two targets of one name, or labelled sets that are not of the targets.
     """
-    places, rest = _values_of(arguments, "--target")
+    places, _ = _values_of(arguments, "--target")
+    evaluated, without = _values_of(arguments, "--evaluate")
     if len(places) < 2:
-        return arguments
+        if len(evaluated) < 2:
+            return arguments
+        targets = None if places else written(arguments).get("target")
+        if not isinstance(targets, dict):
+            raise UserError(Setting("evaluate"), f": expected one labelled set for one target, got {len(evaluated)}")
+        return [*without, "--evaluate", json.dumps(named_evaluations(evaluated, targets))]
     targets = named_targets(places)
-    evaluated, rest = _values_of(rest, "--evaluate")
     named = ["--evaluate", json.dumps(named_evaluations(evaluated, targets))] if evaluated else []
-    return [*rest, "--target", json.dumps(targets), *named]
+    return [*_values_of(without, "--target")[1], "--target", json.dumps(targets), *named]
 
 
 def _places_of(target: str) -> str | list[str]:
