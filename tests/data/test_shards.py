@@ -123,6 +123,8 @@ def test_a_number_is_the_name_of_a_class(tmp_path):
     assert (listing.classes, listing.labels) == (("0", "1", "2"), (0, 1, 2))
     as_json = of(pack(tmp_path / "j.tar", {"1.jpg": b"", "1.json": b"3", "2.jpg": b"", "2.json": b'{"cls": 4}'}))
     assert as_json.classes == ("3", "4")
+    either = {"1.jpg": b"", "1.json": b'{"label": null, "cls": 3}', "2.jpg": b"", "2.json": b'{"class": 4}'}
+    assert of(pack(tmp_path / "e.tar", either)).classes == ("3", "4")
 
 
 def test_captions_are_no_classes(tmp_path):

@@ -191,7 +191,7 @@ def label_of(contents: Contents, ending: str, key: str) -> Any:
     except RecursionError as error:
         raise ValueError("not JSON that can be read") from error
     if isinstance(value, dict):
-        return next((value[name] for name in JSON_FIELDS if name in value), None)
+        return next((value[name] for name in JSON_FIELDS if value.get(name) is not None), None)
     return value if isinstance(value, str | int) else None
 
 
