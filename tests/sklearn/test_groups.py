@@ -33,7 +33,13 @@ def test_the_validation_split_keeps_groups_whole(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "given", [np.array([1.0, np.nan, 1.0, np.nan]), np.array(["a", None, "a", None], dtype=object), ["a", "", "a", ""]]
+    "given",
+    [
+        np.array([1.0, np.nan, 1.0, np.nan]),
+        np.array(["a", None, "a", None], dtype=object),
+        ["a", "", "a", ""],
+        ["a", "NA", " a", "NA"],
+    ],
 )
 def test_rows_whose_group_is_missing_do_not_belong_together(given):
     rows = np.arange(4)

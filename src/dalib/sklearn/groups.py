@@ -49,9 +49,9 @@ def numbered_groups(groups: ArrayLike | None, domains: GivenRows) -> RowGroups |
     given = np.asarray(groups)
     if given.shape != (count,):
         raise UserError(f"groups: expected one for each of the {count} rows of X, got shape {given.shape}")
+    if given.dtype.kind in "OU":
+        given = np.char.strip(given.astype(str))  # spreadsheets leave spaces behind
     missing = np.array([is_missing(each) for each in given.tolist()], dtype=bool)
-    if given.dtype == object:
-        given = given.astype(str)
     found = np.unique(given, return_inverse=True)[1].reshape(-1).astype(np.int64)
     found[missing] = count + np.arange(missing.sum())  # NaN is equal to no other
     numbers = torch.from_numpy(found)
