@@ -51,7 +51,7 @@ from dalib.data.objects import (
     picture_of,
 )
 from dalib.data.shards import ENDING
-from dalib.data.spelling import is_missing
+from dalib.data.spelling import is_missing, require_labels
 from dalib.data.tables import LIST_ENDINGS
 from dalib.data.unreadable import refuse_unreadable
 
@@ -379,7 +379,7 @@ def _write(
     labelled: bool,
 ) -> _Written:
     """Writes the images, and then their list, into a folder."""
-    rows: list[tuple[str, Any]] = []
+    rows: list[tuple[str, Any, int]] = []
     column = None if items.column is None else (items.column[0], list[str]())
     pictures = _Digest(items)
     unreadable: list[Unreadable] = []
@@ -397,7 +397,7 @@ def _write(
                 label = items.label(position) if labelled else None
                 name = f"{number.rpartition('/')[2]}.png"
                 pictures.add(position, image, _plain(label))
-                rows.append((str(image) if isinstance(image, Path) else name, label))
+                rows.append((str(image) if isinstance(image, Path) else name, label, position))
                 if column is not None and items.column is not None:
                     column[1].append(items.column[1][position])
                 if not isinstance(image, Path):
@@ -408,11 +408,11 @@ def _write(
                 on_progress(position + 1, items.count)
         _await(waiting)
     _require_some(rows, unreadable, items, argument, strict)
-    labels = _names_of_labels([label for _, label in rows], items, argument) if labelled else None
+    labels = _names_of_labels([each[1:] for each in rows], items, argument) if labelled else None
     kind = "".join(letter if letter.isalnum() else "-" for letter in items.name)
     write_text(
         part / f"{kind}-of-{len(rows)}-{'labelled-' if labelled else ''}images.csv",
-        _list_text([path for path, _ in rows], labels, column),
+        _list_text([each[0] for each in rows], labels, column),
     )
     if column is not None:
         pictures.add_column(*column)
@@ -459,10 +459,14 @@ def _require_some(
     refuse_unreadable(unreadable, argument, items.name, strict)
 
 
-def _names_of_labels(labels: list[Any], items: Items, argument: str) -> list[str]:
-    if all(label is None for label in labels):
+def _names_of_labels(labelled: list[tuple[Any, int]], items: Items, argument: str) -> list[str]:
+    """Returns the name of each label that came with the number of its item."""
+    if all(label is None for label, _ in labelled):
         raise items.no_labels(argument)
-    return names_of_labels([_plain(label) for label in labels], items.classes, len(labels), argument)
+    labels = [_plain(label) for label, _ in labelled]
+    # here, as what cannot be read is left out already
+    require_labels(labels, argument, items.classes or (), [number for _, number in labelled])
+    return names_of_labels(labels, items.classes, len(labels), argument)
 
 
 def _list_text(paths: Sequence[str], labels: Sequence[str] | None, column: tuple[str, Sequence[str]] | None) -> str:

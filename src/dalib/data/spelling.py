@@ -70,8 +70,16 @@ def is_missing(label: object) -> bool:
         return False
 
 
-def require_labels(labels: Sequence[object], argument: str, classes: Iterable[str] = ()) -> None:
-    """Raises an error if a label is missing; ``classes`` are known ones, whatever their names are.
+def require_labels(
+    labels: Sequence[object], argument: str, classes: Iterable[str] = (), numbers: Sequence[int] | None = None
+) -> None:
+    """Raises an error if a label is missing.
+
+    Args:
+        labels: of each row.
+        argument: name in errors.
+        classes: known ones, whatever their names are.
+        numbers: of the rows in what was given, where some of it was left out.
 
     Raises:
         UserError: a missing label, with the number of its row, counted from 0.
@@ -79,9 +87,10 @@ def require_labels(labels: Sequence[object], argument: str, classes: Iterable[st
     known = Classes(classes)
     for row, label in enumerate(labels):
         if is_missing(label) and not (isinstance(label, str) and known.find(label) is not None):
+            number = row if numbers is None else numbers[row]
             raise UserError(
                 Setting(argument),
-                f": row {row} has no label: {label!r} stands for a missing one; leave the row out or, if it is a ",
+                f": row {number} has no label: {label!r} stands for a missing one; leave the row out or, if it is a ",
                 "class, give it another name",
             )
 
