@@ -15,7 +15,7 @@ from seen import MODELS, WEIGHTS_OF, Pair, Recorded, seen_in
 from tasks import HELD_OUT, OF_PACKAGES
 
 from dalib.judge.better import PRIOR_LOG_ODDS, WEIGHTS, prior_of_adapted
-from dalib.judge.calibrated import Agreements, Calibration, calibrated_estimate, headroom, log_odds
+from dalib.judge.calibrated import AccuracyCalibration, Agreements, calibrated_estimate, headroom, log_odds
 from dalib.judge.collapse import MIN_CLASSES_KEPT
 from dalib.judge.comparison import MIN_CERTAINTY
 
@@ -101,7 +101,7 @@ WITHOUT = {
 """What a run may lack that estimates are made of."""
 
 
-def fit_calibration(tasks: Sequence[Recorded], kind: str, without: Sequence[str] = ()) -> Calibration:
+def fit_calibration(tasks: Sequence[Recorded], kind: str, without: Sequence[str] = ()) -> AccuracyCalibration:
     """Fits the logit of the accuracy, then half of a 90% interval to what that leaves on tasks that it did not see."""
     left = []
     for found, task in zip(estimates(tasks, kind, without, spread=False), tasks, strict=True):
@@ -127,7 +127,7 @@ def _lacking(agreements: Agreements, without: Sequence[str]) -> Agreements:
     return replace(agreements, **lacking)
 
 
-def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], ridge: float = 2.0) -> Calibration:
+def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], ridge: float = 2.0) -> AccuracyCalibration:
     """Ridge regression of the logit of the accuracy, with coefficients of at least 0, and an interval of no width.
 
     Each family weighs by the root of its number of tasks.
@@ -138,7 +138,7 @@ def _fit_logit(tasks: Sequence[Recorded], kind: str, without: Sequence[str], rid
     accuracy = np.array([task.accuracy[kind] / 100 for task in tasks])
     constant, slopes = ridge_of_logits(x, accuracy, weight_of_families(tasks), ridge)
     coefficients: dict[str, Any] = dict.fromkeys(known[0]) | dict(zip(signs, slopes, strict=True))
-    return Calibration(kind, constant=constant, **coefficients, spread=0.0)
+    return AccuracyCalibration(kind, constant=constant, **coefficients, spread=0.0)
 
 
 def ridge_of_logits(x: Array, shares: Array, weight: Array, ridge: float = 2.0) -> tuple[float, list[float]]:
@@ -219,7 +219,7 @@ def tables(seen: Path) -> None:
 
 def _print_calibrations(name: str, tasks: Sequence[Recorded]) -> None:
     """Prints what is fitted for one kind of model; what is missing never narrows an interval."""
-    fitted: dict[tuple[str, ...], Calibration] = {}
+    fitted: dict[tuple[str, ...], AccuracyCalibration] = {}
     for without in WITHOUT.values() if tasks else ():
         if name == "aligned" and "aligned" in without:
             continue

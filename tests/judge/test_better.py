@@ -106,5 +106,5 @@ def test_votes_are_those_of_the_images_on_which_the_models_differ(world):
 @pytest.mark.parametrize("shape", [(119, 4), (120, 3)])
 def test_other_images_or_classes_are_refused(world, shape):
     structure, labels = world
-    with pytest.raises(ValueError, match=r"target, reference: expected \(120, 4\)"):
+    with pytest.raises(ValueError, match=r"target, witness: expected \(120, 4\)"):
         signs_of(torch.full(shape, 1 / shape[1]), sure(labels), structure)

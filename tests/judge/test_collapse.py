@@ -16,7 +16,9 @@ def line(classes=9.0, accuracy=0.9, mask=0.5, agreement=0.9):
 
 def test_a_good_training_shows_no_sign():
     assert (
-        collapse_sign([line(mask=rate, agreement=rate) for rate in (0.3, 0.6, 0.8, 0.9)], reference=9.5, classes=10)
+        collapse_sign(
+            [line(mask=rate, agreement=rate) for rate in (0.3, 0.6, 0.8, 0.9)], classes_before=9.5, classes=10
+        )
         == ""
     )
 
@@ -52,13 +54,13 @@ def test_each_sign_is_told(course, reference, expected):
     ],
 )
 def test_one_bad_moment_or_a_price_on_the_source_is_no_sign(course):
-    assert collapse_sign(course, reference=9.0, classes=10) == ""
+    assert collapse_sign(course, classes_before=9.0, classes=10) == ""
 
 
 def test_a_fall_on_a_few_validation_images_is_chance():
     course = [line(accuracy=0.9), line(accuracy=0.1), line(accuracy=0.1)]
-    assert "fell from 90% to 10%" in collapse_sign(course, reference=9.0, classes=10, validated=30)
-    assert collapse_sign(course, reference=9.0, classes=10, validated=29) == ""
+    assert "fell from 90% to 10%" in collapse_sign(course, classes_before=9.0, classes=10, validated=30)
+    assert collapse_sign(course, classes_before=9.0, classes=10, validated=29) == ""
 
 
 def test_a_training_without_validation_images_or_a_student_is_watched_too():
@@ -67,8 +69,8 @@ def test_a_training_without_validation_images_or_a_student_is_watched_too():
 
 
 def test_a_second_class_that_vanishes_of_two_is_a_collapse():
-    assert collapse_sign([{"target_classes": 1.0}, {"target_classes": 1.0}], reference=1.98, classes=2)
-    assert not collapse_sign([{"target_classes": 1.4}, {"target_classes": 1.4}], reference=1.98, classes=2)
+    assert collapse_sign([{"target_classes": 1.0}, {"target_classes": 1.0}], classes_before=1.98, classes=2)
+    assert not collapse_sign([{"target_classes": 1.4}, {"target_classes": 1.4}], classes_before=1.98, classes=2)
 
 
 @pytest.mark.parametrize(

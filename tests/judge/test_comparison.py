@@ -204,7 +204,7 @@ def test_the_baseline_is_the_one_that_follows_the_images():
     found = Baseline.best_of(scored, structure)
     assert found.name == "aligned"
     assert found.others["source-only"] > 0.9
-    assert torch.equal(found.reference, good.target)  # of the aligned model: the witness of names
+    assert torch.equal(found.witness, good.target)  # of the aligned model: the witness of names
     verdict = comparison.compare(found, scored["aligned"], classes=("ant", "bee", "cat", "dog"), structure=structure)
     assert "The baseline is the aligned model" in verdict.reasons[0]
     assert set(verdict.signs) == {"adapted", "aligned"}

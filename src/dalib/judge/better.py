@@ -71,12 +71,12 @@ def prior_of_adapted(baseline: str, others: Container[str]) -> float:
     return PRIOR_LOG_ODDS["adapted"] if baseline == "source-only" and "aligned" in others else 0.0
 
 
-def signs_of(target: Tensor, reference: Tensor, structure: Structure) -> Signs:
+def signs_of(target: Tensor, witness: Tensor, structure: Structure) -> Signs:
     """Computes the signs of one model.
 
     Args:
         target: (M, C) probabilities of the images of the structure, in their order.
-        reference: (M, C) those of the witness of the classes' names, which learnt from the source alone: in a run the
+        witness: (M, C) those of the witness of the classes' names, which learnt from the source alone: in a run the
             aligned model, or source-only without one; of models of any origin see
             :func:`dalib.judge.witness.witness_of`.
 
@@ -84,13 +84,13 @@ def signs_of(target: Tensor, reference: Tensor, structure: Structure) -> Signs:
         ValueError: another number of images or classes.
     """
     shape = len(structure.target), structure.num_classes
-    if not target.shape == reference.shape == shape:
-        raise ValueError(f"target, reference: expected {shape}, got {tuple(target.shape)} and {tuple(reference.shape)}")
+    if not target.shape == witness.shape == shape:
+        raise ValueError(f"target, witness: expected {shape}, got {tuple(target.shape)} and {tuple(witness.shape)}")
     predicted = target.argmax(dim=1)
     return Signs(
         signs.neighbour_agreement(predicted, structure),
-        signs.names_kept(predicted, reference),
-        max(0.0, signs.neighbour_agreement(reference.argmax(dim=1), structure)),
+        signs.names_kept(predicted, witness),
+        max(0.0, signs.neighbour_agreement(witness.argmax(dim=1), structure)),
     )
 
 
@@ -146,19 +146,19 @@ def probability_better(
 
 
 def pairwise(
-    candidates: Sequence[Tensor], reference: Tensor, structure: Structure, priors: Sequence[float] = ()
+    candidates: Sequence[Tensor], witness: Tensor, structure: Structure, priors: Sequence[float] = ()
 ) -> Tensor:
     """Computes the probability that each of several models of a target is better than each other one.
 
     Args:
         candidates: R >= 1 tensors (M, C), each a model's probabilities of the images of the structure.
-        reference: (M, C) those of the witness (:func:`signs_of`), which may be one of the candidates.
+        witness: (M, C) those of the witness (:func:`signs_of`), which may be one of the candidates.
         priors: R log odds that each is better than a model with 0, before any image is seen; 0 for all, without.
 
     Returns:
         (R, R) float64: in row i and column j that model i is better than model j; 0 on the diagonal.
     """
-    found = [signs_of(each, reference, structure) for each in candidates]
+    found = [signs_of(each, witness, structure) for each in candidates]
     expected = priors or [0.0] * len(candidates)
     chances = torch.zeros(len(candidates), len(candidates), dtype=torch.float64)
     for one in range(len(candidates)):

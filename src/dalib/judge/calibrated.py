@@ -82,7 +82,7 @@ class Agreements:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class AccuracyCalibration:
     """The fit that turns the agreements into an accuracy and an interval, for one kind of model.
 
     Attributes:
@@ -103,23 +103,23 @@ class Calibration:
     usual_error: float = math.nan
 
 
-CALIBRATIONS: tuple[Calibration, ...] = (
-    Calibration("source-only", -0.338, 0.249, 0.551, 0.145, 0.174, spread=0.124, usual_error=0.06),
-    Calibration("source-only", -0.22, 0.313, 0.668, 0.163, None, spread=0.127, usual_error=0.06),
-    Calibration("source-only", -0.361, 0.095, 0.681, None, 0.225, spread=0.143, usual_error=0.06),
-    Calibration("source-only", -0.207, 0.155, 0.859, None, None, spread=0.143, usual_error=0.06),
-    Calibration("aligned", -0.226, 0.271, 0.291, 0.602, None, spread=0.173, usual_error=0.07),
-    Calibration("aligned", -0.365, 0.253, 0.828, None, None, spread=0.204, usual_error=0.09),
-    Calibration("adapted", -0.648, 0.274, 0.424, 0.306, 0.315, spread=0.169, usual_error=0.07),
-    Calibration("adapted", -0.455, 0.283, 0.66, 0.327, None, spread=0.169, usual_error=0.07),
-    Calibration("adapted", -0.412, 0.257, 0.538, None, 0.386, spread=0.176, usual_error=0.08),
-    Calibration("adapted", -0.153, 0.266, 0.841, None, None, spread=0.176, usual_error=0.08),
+CALIBRATIONS: tuple[AccuracyCalibration, ...] = (
+    AccuracyCalibration("source-only", -0.338, 0.249, 0.551, 0.145, 0.174, spread=0.124, usual_error=0.06),
+    AccuracyCalibration("source-only", -0.22, 0.313, 0.668, 0.163, None, spread=0.127, usual_error=0.06),
+    AccuracyCalibration("source-only", -0.361, 0.095, 0.681, None, 0.225, spread=0.143, usual_error=0.06),
+    AccuracyCalibration("source-only", -0.207, 0.155, 0.859, None, None, spread=0.143, usual_error=0.06),
+    AccuracyCalibration("aligned", -0.226, 0.271, 0.291, 0.602, None, spread=0.173, usual_error=0.07),
+    AccuracyCalibration("aligned", -0.365, 0.253, 0.828, None, None, spread=0.204, usual_error=0.09),
+    AccuracyCalibration("adapted", -0.648, 0.274, 0.424, 0.306, 0.315, spread=0.169, usual_error=0.07),
+    AccuracyCalibration("adapted", -0.455, 0.283, 0.66, 0.327, None, spread=0.169, usual_error=0.07),
+    AccuracyCalibration("adapted", -0.412, 0.257, 0.538, None, 0.386, spread=0.176, usual_error=0.08),
+    AccuracyCalibration("adapted", -0.153, 0.266, 0.841, None, None, spread=0.176, usual_error=0.08),
 )
 """Calibrations of the models of a run, by what they can be compared with. Fitted by ``benchmarks/judging tables`` on
 66 tasks of 21 families, which were recorded with an earlier form of the votes (benchmarks/RESULTS.md)."""
 
 
-def calibration_for(kind: str, agreements: Agreements) -> Calibration:
+def calibration_for(kind: str, agreements: Agreements) -> AccuracyCalibration:
     """Returns the calibration that was fitted for a kind of model with these agreements.
 
     Args:
@@ -184,7 +184,7 @@ def estimate_of_logit(logit: float, spread: float, usual_error: float, method: s
     )
 
 
-def calibrated_estimate(agreements: Agreements, calibration: Calibration) -> AccuracyEstimate:
+def calibrated_estimate(agreements: Agreements, calibration: AccuracyCalibration) -> AccuracyEstimate:
     """Returns the estimated accuracy with a 90% interval; never called reliable, because the study backs no such claim.
 
     Args:

@@ -22,7 +22,7 @@ FEWEST_VALIDATED = 30
 
 def collapse_sign(
     course: Sequence[Mapping[str, float]],
-    reference: float | None = None,
+    classes_before: float | None = None,
     *,
     classes: int,
     validated: int = FEWEST_VALIDATED,
@@ -37,11 +37,12 @@ def collapse_sign(
 
     Args:
         course: the scores of :func:`dalib.judge.evidence.quick_scores` at each evaluation so far.
-        reference: ``target_classes`` of the model from before, source-only; without, the most that this training had.
+        classes_before: ``target_classes`` of the model from before, source-only; without, the most that this training
+            had.
         classes: how many there are.
         validated: number of the source's validation images; of fewer than 30 no fall of the accuracy counts.
 
-    Misleads: a target that really has few of the classes looks collapsed where there is no reference. A training that
+    Misleads: a target that really has few of the classes looks collapsed where nothing was before. A training that
     spreads wrong answers over all classes shows none of the signs.
     Source: ours; an earlier study measured how often each is right (benchmarks/RESULTS.md).
 
@@ -51,7 +52,7 @@ def collapse_sign(
     if len(course) < 2:
         return ""
     before, now = course[-2], course[-1]
-    most = reference if reference is not None else max(each["target_classes"] for each in course)
+    most = classes_before if classes_before is not None else max(each["target_classes"] for each in course)
     if all(each["target_classes"] <= MIN_CLASSES_KEPT * most for each in (before, now)):
         return f"the target is predicted as {now['target_classes']:.1f} classes in effect, of {most:.1f} before"
     name = "source_validation_accuracy"

@@ -89,14 +89,14 @@ class Baseline:
     Attributes:
         name: source-only or aligned.
         scored: its predictions and scores.
-        reference: (M, C) probabilities of the witness of the classes' names (:func:`dalib.judge.better.signs_of`).
+        witness: (M, C) probabilities of the witness of the classes' names (:func:`dalib.judge.better.signs_of`).
         others: probability that it is better than each other baseline, by name.
         source_only: (M, C) probabilities of source-only, where another one is the baseline.
     """
 
     name: str
     scored: Scored
-    reference: Tensor
+    witness: Tensor
     others: Mapping[str, float] = field(default_factory=dict)
     source_only: Tensor | None = None
 
@@ -113,13 +113,13 @@ class Baseline:
         """
         names = list(candidates)
         targets = [candidates[name].evidence.target for name in names]
-        reference = targets[names.index("aligned") if "aligned" in names else 0]
+        witness = targets[names.index("aligned") if "aligned" in names else 0]
         if structure is None or len(targets[0]) < MIN_IMAGES:
-            return cls(names[0], candidates[names[0]], reference)
-        chances = pairwise(targets, reference, structure, [PRIOR_LOG_ODDS.get(name, 0.0) for name in names])
+            return cls(names[0], candidates[names[0]], witness)
+        chances = pairwise(targets, witness, structure, [PRIOR_LOG_ODDS.get(name, 0.0) for name in names])
         best = int(chances.sum(dim=1).argmax())  # of equal ones the first
         others = {name: float(chances[best, place]) for place, name in enumerate(names) if place != best}
-        return cls(names[best], candidates[names[best]], reference, others, targets[0] if best else None)
+        return cls(names[best], candidates[names[best]], witness, others, targets[0] if best else None)
 
 
 def compare(
@@ -172,7 +172,7 @@ def compare(
     probability, signs, votes = 1 / (1 + math.exp(-expected)), {}, None
     if structure is not None:
         said = {"adapted": adapted.evidence.target, other: baseline.scored.evidence.target}
-        signs = {model: signs_of(target, baseline.reference, structure) for model, target in said.items()}
+        signs = {model: signs_of(target, baseline.witness, structure) for model, target in said.items()}
         votes = votes_of(said["adapted"], said[other], structure)
         probability = probability_better(signs["adapted"], signs[other], votes, prior=expected)
     found = partial(Comparison, probability=probability, votes=votes, signs=signs)
@@ -199,7 +199,7 @@ def _over_source_only(baseline: Baseline, adapted: Scored, structure: Structure 
     """
     if structure is None or baseline.source_only is None:
         return 0.0
-    chances = pairwise([adapted.evidence.target, baseline.source_only], baseline.reference, structure)
+    chances = pairwise([adapted.evidence.target, baseline.source_only], baseline.witness, structure)
     return chances[0, 1].item()
 
 

@@ -65,7 +65,7 @@ def neighbour_agreement(predicted: Tensor, structure: Structure) -> float:
     return kappa(predicted, votes.argmax(dim=1), structure.num_classes)
 
 
-def names_kept(predicted: Tensor, reference: Tensor) -> float:
+def names_kept(predicted: Tensor, witness: Tensor) -> float:
     r"""Computes how clearly a witness recognises each predicted class under its name.
 
     The witness learnt from the source alone. It may be wrong on most images and biased to some classes, and still lean,
@@ -76,11 +76,11 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
     .. math:: \sum_c u_c \, \mathrm{clip}_{-2}^{0.3}\bigl(\bar z_{cc} - \max_{k \ne c} \bar z_{ck}\bigr)
 
     over the classes that are predicted, with their shares u. Groups that got each other's names give negative numbers;
-    a margin above MAX_NAME_MARGIN = 0.3 counts no more, so that the reference gains nothing by agreeing with itself.
+    a margin above MAX_NAME_MARGIN = 0.3 counts no more, so that the witness gains nothing by agreeing with itself.
 
     Args:
         predicted: (M,) int64 in [0, C).
-        reference: (M, C) probabilities of the witness (:func:`dalib.judge.better.signs_of`).
+        witness: (M, C) probabilities of the witness (:func:`dalib.judge.better.signs_of`).
 
     Returns:
         In [-2, MAX_NAME_MARGIN]; 0 for a model that predicts one class alone.
@@ -88,10 +88,10 @@ def names_kept(predicted: Tensor, reference: Tensor) -> float:
     Misleads: where the witness knows nothing, its leanings are noise.
     Source: ours, by the study of benchmarks/judging.
     """
-    present = [each for each in range(reference.shape[1]) if bool((predicted == each).any())]
+    present = [each for each in range(witness.shape[1]) if bool((predicted == each).any())]
     if len(present) < 2:
         return 0.0
-    log_p = reference.double().clamp_min(1e-4).log()
+    log_p = witness.double().clamp_min(1e-4).log()
     scaled = (log_p - log_p.mean(dim=0)) / log_p.std(dim=0).clamp_min(1e-6)
     total = 0.0
     for place, each in enumerate(present):

@@ -278,7 +278,7 @@ def make_plan(
         confidence: when a target image counts as confident; None is as the training's method says.
     """
     assert config.steps is not None
-    reference = None if before is None else effective_classes(before.histogram)
+    classes_before = None if before is None else effective_classes(before.histogram)
     confidence, estimate_over = (
         confidence or confidence_of(config),
         config.steps if config.prior == "estimate" else None,
@@ -289,9 +289,9 @@ def make_plan(
         assess = partial(scores_and_prior, confidence=confidence, estimate_over=over, among=expected.among)
         before = None if before is None else expected.among(before)
         most = expected.most_classes
-        reference = min(most if before is None else effective_classes(before.histogram), most)
+        classes_before = min(most if before is None else effective_classes(before.histogram), most)
     classes, validated = len(evaluator.validation.classes), len(evaluator.validation.labels)
-    collapse = partial(collapse_sign, reference=reference, classes=classes, validated=validated)
+    collapse = partial(collapse_sign, classes_before=classes_before, classes=classes, validated=validated)
     rules = Rules(
         assess=assess,
         revised=hints,
