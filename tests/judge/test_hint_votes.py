@@ -33,9 +33,9 @@ def votes_for(first, second, hints):
     """Every tenth hint votes, the others tell what hints are worth; the second model is what they may copy."""
     rows = torch.arange(IMAGES) % 10 == 0
     seen = torch.where(rows[:, None], 0.0, hints)
-    references = second[:, None]
-    annotator = fit_annotator((first + second) / 2, seen, references)
-    return hint_votes(first[rows], second[rows], hints[rows], references[rows], annotator)
+    originals = second[:, None]
+    annotator = fit_annotator((first + second) / 2, seen, originals)
+    return hint_votes(first[rows], second[rows], hints[rows], originals[rows], annotator)
 
 
 def trusting(copied=0.0, trust=1.0):
@@ -74,7 +74,7 @@ def test_hints_that_are_right_speak_for_the_better_model(made, share):
     truth, better, worse = made
     hints = one_hot(drawn(truth, share, seed=3))
     assert votes_for(better, worse, hints).log_odds > 1
-    assert votes_for(worse, better, hints).log_odds < 0.2  # they look like copies of the better one, its reference
+    assert votes_for(worse, better, hints).log_odds < 0.2  # they look like copies of the better one, its original
 
 
 def test_noise_and_copies_of_a_model_say_nothing(made):

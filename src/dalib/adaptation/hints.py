@@ -57,9 +57,9 @@ class TrustedHints:
             raise ValueError(
                 f"hints, beliefs: expected (N, K, C) and (N, C), got {tuple(hints.shape)} and {tuple(beliefs.shape)}"
             )
-        self.given, self.references, self.held_back = hints[:, 0], hints[:, 1:], held_back
+        self.given, self.originals, self.held_back = hints[:, 0], hints[:, 1:], held_back
         if held_back is not None:
-            hints = torch.cat([torch.where(held_back[:, None], 0.0, self.given)[:, None], self.references], dim=1)
+            hints = torch.cat([torch.where(held_back[:, None], 0.0, self.given)[:, None], self.originals], dim=1)
         self.hints = hints
         self.rows = torch.arange(len(hints)) if rows is None else rows
         self.annotator = fit_annotator(beliefs, hints[:, 0], hints[:, 1:])

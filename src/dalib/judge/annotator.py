@@ -49,7 +49,7 @@ class Annotator:
     .. math::
         \ell_{ic} = \sum_k \frac{h_{ik}}{m_k} \Bigl(\sum_j \rho_j r_{ijk} + \rho_0 \, \theta_{ck}\Bigr)
 
-    with the hint h of image i, the mean hint m, the references r that a hint may have copied, their shares
+    with the hint h of image i, the mean hint m, the originals r that a hint may have copied, their shares
     :math:`\rho`, and :math:`\theta_{ck}`, the probability that a hint that is no copy names class k for one of class c.
     A hint that agrees with what it may have copied is weak evidence, and one of noise, whose :math:`\theta_c` are all
     m, is none.
@@ -57,7 +57,7 @@ class Annotator:
     Attributes:
         confusion: (C, C), theta.
         shares: (C,), m.
-        copied: (R,), rho of the references; the rest of 1 is the share of hints that are no copies.
+        copied: (R,), rho of the originals; the rest of 1 is the share of hints that are no copies.
         trust: (C,) in [0, 0.95], weight of the hints of each class; ``confusion`` already includes it.
         sharpness: exponent of the hints' probabilities.
         gain: nats by which an image's hint is explained better than noise would be, on images that were not fitted;
@@ -76,35 +76,35 @@ class Annotator:
         """(C,) the trust in hints of each class, less the share of hints that are copies and add nothing."""
         return self.trust * (1 - self.copied.sum())
 
-    def log_likelihood(self, hints: Tensor, references: Tensor) -> Tensor:
+    def log_likelihood(self, hints: Tensor, originals: Tensor) -> Tensor:
         """Computes the logarithm of how likely each hint is for each class, relative to noise.
 
         Args:
             hints: (N, C) probabilities; a row of zeros is an image without a hint.
-            references: (N, R, C) probabilities of the models that hints may be copies of.
+            originals: (N, R, C) probabilities of the models that hints may be copies of.
 
         Returns:
             (N, C); 0 for an image without a hint.
         """
         ratio = sharpened(hints, self.sharpness) / self.shares.to(hints)
-        copies, own = self._parts(ratio, references)
+        copies, own = self._parts(ratio, originals)
         given = hints.sum(dim=1, keepdim=True) > 0
         return torch.where(given, (copies[:, None] + own).clamp_min(1e-12).log(), 0.0)
 
-    def own_share(self, hints: Tensor, references: Tensor, classes: Sequence[Tensor]) -> Tensor:
+    def own_share(self, hints: Tensor, originals: Tensor, classes: Sequence[Tensor]) -> Tensor:
         """Computes how probably each hint is its own and no copy, (N,), if the image is of one of some classes.
 
         Args:
-            hints, references: as for :meth:`log_likelihood`.
+            hints, originals: as for :meth:`log_likelihood`.
             classes: (N,) int64 each, equally probable classes of the images.
         """
-        copies, own = self._parts(sharpened(hints, self.sharpness) / self.shares.to(hints), references)
+        copies, own = self._parts(sharpened(hints, self.sharpness) / self.shares.to(hints), originals)
         own = torch.stack([own.gather(1, each[:, None])[:, 0] for each in classes]).mean(dim=0)
         return own / (copies + own).clamp_min(1e-12)
 
-    def _parts(self, ratio: Tensor, references: Tensor) -> tuple[Tensor, Tensor]:
+    def _parts(self, ratio: Tensor, originals: Tensor) -> tuple[Tensor, Tensor]:
         """Computes the two parts of the likelihood: as a copy (N,), and as a hint of its own for each class (N, C)."""
-        copies = _copies(ratio, references) @ self.copied.to(ratio)
+        copies = _copies(ratio, originals) @ self.copied.to(ratio)
         return copies, (1 - self.copied.sum()).to(ratio) * (ratio @ self.confusion.to(ratio).T)
 
     def state_dict(self) -> dict[str, Any]:
@@ -122,14 +122,14 @@ def sharpened(hints: Tensor, exponent: float) -> Tensor:
 
 
 def fit_annotator(
-    beliefs: Tensor, hints: Tensor, references: Tensor | None = None, *, sharpness: float | None = None
+    beliefs: Tensor, hints: Tensor, originals: Tensor | None = None, *, sharpness: float | None = None
 ) -> Annotator:
     """Estimates the worth of hints from their agreement with beliefs that are right more often than chance.
 
     Args:
         beliefs: (N, C) probabilities, such as a teacher's for the whole target.
         hints: (N, C) probabilities; rows of zeros are images without a hint.
-        references: (N, R, C) probabilities of models that the hints may be copies of, such as the one that the teacher
+        originals: (N, R, C) probabilities of models that the hints may be copies of, such as the one that the teacher
             began as; agreement with them is no evidence of a hint's own.
         sharpness: exponent of the hints' probabilities; None chooses it.
 
@@ -144,19 +144,19 @@ def fit_annotator(
     """
     given = hints.sum(dim=1) > 0
     classes = hints.shape[1]
-    if references is None:
-        references = hints.new_zeros(len(hints), 0, classes)
+    if originals is None:
+        originals = hints.new_zeros(len(hints), 0, classes)
     count = int(given.sum())
     if count < 2 * classes:
-        return _uninformative(classes, references.shape[1])
-    beliefs, hints, references = (each[given].double() for each in (beliefs, hints, references))
+        return _uninformative(classes, originals.shape[1])
+    beliefs, hints, originals = (each[given].double() for each in (beliefs, hints, originals))
     beliefs = (1 - DOUBT) * beliefs + DOUBT / classes
-    references = (references + torch.nn.functional.one_hot(references.argmax(dim=2), classes)) / 2
+    originals = (originals + torch.nn.functional.one_hot(originals.argmax(dim=2), classes)) / 2
     if sharpness is None:
-        sharpness = _best_sharpness(beliefs, hints, references)
+        sharpness = _best_sharpness(beliefs, hints, originals)
     hints = sharpened(hints, sharpness)
-    excess = _held_back_excess(beliefs, hints, references)
-    found = _fit(beliefs, hints, references)
+    excess = _held_back_excess(beliefs, hints, originals)
+    found = _fit(beliefs, hints, originals)
     shares, copied = found.shares, found.copied
     gains = _gains(excess)
     best = int(gains.mean(dim=0).argmax())
@@ -169,14 +169,14 @@ def fit_annotator(
     return Annotator(trust * found.confusion + (1 - trust) * shares, shares, copied, trust, sharpness, max(gain, 0.0))
 
 
-def _best_sharpness(beliefs: Tensor, hints: Tensor, references: Tensor) -> float:
+def _best_sharpness(beliefs: Tensor, hints: Tensor, originals: Tensor) -> float:
     """Returns the exponent with which hints explain beliefs best, on images that were not fitted."""
     if bool((hints.amax(dim=1) > 1 - 1e-9).all()):  # labels, which no exponent changes
         return 1.0
     some = torch.linspace(0, len(hints) - 1, min(len(hints), MOST_IMAGES)).long()
 
     def gain(exponent: float) -> float:
-        excess = _held_back_excess(beliefs[some], sharpened(hints[some], exponent), references[some])
+        excess = _held_back_excess(beliefs[some], sharpened(hints[some], exponent), originals[some])
         return _gains(excess).mean(dim=0).max().item()
 
     return max(SHARPNESS, key=gain)
@@ -187,16 +187,16 @@ def _gains(excess: Tensor) -> Tensor:
     return (excess[:, None] * _TRUSTS).clamp_min(1e-6 - 1).log1p()
 
 
-def _held_back_excess(beliefs: Tensor, hints: Tensor, references: Tensor) -> Tensor:
+def _held_back_excess(beliefs: Tensor, hints: Tensor, originals: Tensor) -> Tensor:
     """Computes how much likelier each hint is than noise, less 1: (N,), estimated from the other half of the images."""
     excess = beliefs.new_zeros(len(beliefs))
     for half in range(2):
         here = torch.arange(len(beliefs)) % 2 == half
-        found = _fit(beliefs[~here], hints[~here], references[~here])
+        found = _fit(beliefs[~here], hints[~here], originals[~here])
         ratio, own = hints[here] / found.shares, 1 - found.copied.sum()
         of_class = found.prior * (beliefs[here] / found.believed @ found.teacher.T)
         of_class = of_class / of_class.sum(dim=1, keepdim=True)
-        noise = _copies(ratio, references[here]) @ found.copied + own * ratio @ found.shares
+        noise = _copies(ratio, originals[here]) @ found.copied + own * ratio @ found.shares
         informed = (of_class * (ratio @ found.confusion.T)).sum(dim=1)
         excess[here] = own * (informed - ratio @ found.shares) / noise
     return excess
@@ -208,7 +208,7 @@ class _Fitted:
 
     Attributes:
         confusion, shares: of the hints.
-        copied: (R,), shares of the hints that copy a reference.
+        copied: (R,), shares of the hints that copy an original.
         teacher, believed: of the teacher.
         prior: (C,), shares of the true classes.
     """
@@ -221,17 +221,17 @@ class _Fitted:
     prior: Tensor
 
 
-def _fit(beliefs: Tensor, hints: Tensor, references: Tensor) -> _Fitted:
+def _fit(beliefs: Tensor, hints: Tensor, originals: Tensor) -> _Fitted:
     """Fits hints and teacher as two annotators of unknown classes, by expectation maximisation.
 
     Who of the two is wrong where they disagree in a pattern cannot be seen from them alone. Three things decide: each
     is expected to mean its own class, the teacher more so; and the true classes to be about equally frequent.
     """
     count, classes = hints.shape
-    kinds = references.shape[1]
+    kinds = originals.shape[1]
     shares, believed = ((each.sum(dim=0) + 1 / classes) / (count + 1) for each in (hints, beliefs))
     ratio, of_teacher = hints / shares, beliefs / believed
-    copies = _copies(ratio, references)
+    copies = _copies(ratio, originals)
     even = torch.full((kinds + 1,), 1.0 / (kinds + 1), dtype=torch.float64)
     parts, prior = even, torch.full((classes,), 1 / classes, dtype=torch.float64)
     confusion, teacher = _usual(SKILL_OF_HINTS, shares), _usual(SKILL_OF_TEACHER, believed)
@@ -262,13 +262,13 @@ def _smoothed(counts: Tensor, skill: float, shares: Tensor) -> Tensor:
     return (counts + more * _usual(skill, shares)) / (counts.sum(dim=1, keepdim=True) + more)
 
 
-def _copies(ratio: Tensor, references: Tensor) -> Tensor:
-    """Computes how likely each hint is as a copy of each reference, relative to noise: (N, R)."""
-    return torch.einsum("nk,nrk->nr", ratio, references.to(ratio))
+def _copies(ratio: Tensor, originals: Tensor) -> Tensor:
+    """Computes how likely each hint is as a copy of each original, relative to noise: (N, R)."""
+    return torch.einsum("nk,nrk->nr", ratio, originals.to(ratio))
 
 
-def _uninformative(classes: int, references: int) -> Annotator:
+def _uninformative(classes: int, originals: int) -> Annotator:
     shares = torch.full((classes,), 1 / classes, dtype=torch.float64)
     zeros = torch.zeros(classes, dtype=torch.float64)
-    copied = torch.zeros(references, dtype=torch.float64)
+    copied = torch.zeros(originals, dtype=torch.float64)
     return Annotator(shares.expand(classes, -1).clone(), shares, copied, zeros, 1.0, 0.0)

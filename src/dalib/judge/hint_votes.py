@@ -74,32 +74,32 @@ def hint_votes(
     first: Tensor,
     second: Tensor,
     hints: Tensor,
-    references: Tensor,
+    originals: Tensor,
     annotator: Annotator,
     groups: Tensor | None = None,
 ) -> HintVotes:
     """Counts the hints for either of two models, on the images that the two classify differently.
 
     A vote weighs as much as hints of its class are worth (:attr:`dalib.judge.annotator.Annotator.worth`), times the
-    probability that it is the hint's own and no copy of a reference. A copy of one of the two models agrees with it
+    probability that it is the hint's own and no copy of an original. A copy of one of the two models agrees with it
     whoever is right. The share of copies counts twice, since it is hardly known: hints that agree with a good model
     look like copies of it.
 
     Args:
         first, second: (N, C) probabilities of the models.
         hints: (N, C) hints that neither model has learned from; rows of zeros are images without one.
-        references: (N, R, C) probabilities of the models that hints may be copies of.
+        originals: (N, R, C) probabilities of the models that hints may be copies of.
         annotator: what hints are worth.
         groups: (N,) int64, equal for images that belong together; None counts each image.
 
     Misleads: hints that err where the first model errs, because they were made in the same way, speak for it. Only
-    copies of the references are recognised.
+    copies of the originals are recognised.
     Source: ours; the sign test of two classifiers, with labels that are right more often than wrong.
     """
     given = hints.sum(dim=1) > 0
     named, one, other = (each.argmax(dim=1) for each in (hints, first, second))
     sides = [given & (one != other) & (named == each) for each in (one, other)]
-    own = annotator.own_share(hints, references, [one, other])
+    own = annotator.own_share(hints, originals, [one, other])
     weight = own * annotator.worth[named]
     effect = 1.0
     if groups is not None and bool((votes := sides[0] | sides[1]).any()):

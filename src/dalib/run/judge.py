@@ -254,9 +254,9 @@ def _hint_votes(hints: TrustedHints, everything: Mapping[str, Evidence], baselin
     rows, others = hints.held_back.nonzero()[:, 0], hints.hints[hints.rows]
     beliefs, sharpness = (first + second)[hints.rows] / 2, hints.annotator.sharpness
     annotator = fit_annotator(beliefs, others[:, 0], others[:, 1:], sharpness=sharpness)
-    given, references, groups = hints.given[rows], hints.references[rows], everything["adapted"].target_groups
+    given, originals, groups = hints.given[rows], hints.originals[rows], everything["adapted"].target_groups
     groups = None if groups is None else groups[rows]
-    return hint_votes(first[rows], second[rows], given.double(), references.double(), annotator, groups)
+    return hint_votes(first[rows], second[rows], given.double(), originals.double(), annotator, groups)
 
 
 def _without_chance(

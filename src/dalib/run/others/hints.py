@@ -218,7 +218,7 @@ def hints_record(
     adapted = models.everything["adapted"].target.double()
     there = given.sum(dim=1) > 0
     named = torch.where(there, given.argmax(dim=1), -1)
-    likely = adapted.clamp_min(1e-9).log() + annotator.log_likelihood(given, trusted.references.double())
+    likely = adapted.clamp_min(1e-9).log() + annotator.log_likelihood(given, trusted.originals.double())
     of_class = likely.softmax(dim=1)[there]
     right = of_class.gather(1, named[there][:, None]).mean().item() if bool(there.any()) else None
     meaning = (annotator.confusion * adapted.mean(dim=0)[:, None]).argmax(dim=0).tolist()
