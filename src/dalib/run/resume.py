@@ -17,6 +17,7 @@ from dalib.records.summary import Summary
 from dalib.run.classes.prior import KINDS, file_of
 from dalib.run.settings.older_files import as_written_today
 from dalib.run.start.model_alone import files_of
+from dalib.run.timing.time_limit import OF_THE_LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -100,11 +101,14 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
     """
     before = Summary.read(run.summary)
     same_weights = before.hub is not None and before.hub == now.hub
-    of_hub = ("backbone", "weights") if same_weights else ()  # another name of the same
+    free = [
+        *_of_open_length(run, before),
+        *(("backbone", "weights") if same_weights else ()),
+    ]  # another name of the same
     changes = [
         f"{Setting(name)} was {_shown(old)}, is {_shown(now.settings.get(name))}"
         for name, old in as_written_today(before.settings).items()
-        if now.settings.get(name) != old and name not in of_hub
+        if now.settings.get(name) != old and name not in free
     ]
     changes += _changes_on_hub(run, before, now)
     for domain, old in before.fingerprints.items():
@@ -137,6 +141,16 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
                 f"note: the run began with {what} {began}, this is {goes_on}: it goes on, but not bit for "
                 "bit as it would have"
             )
+
+
+def _of_open_length(run: RunFolder, before: Summary) -> Sequence[str]:
+    """Returns the settings that a time limit may have chosen anew since the summary was written.
+
+    Configuration and summary are two files: a kill between them, before the first training, left the chosen numbers in
+    the configuration alone.
+    """
+    begun = any(each.metrics.exists() or each.checkpoints.exists() for each in (run, run.source_only, run.frozen))
+    return () if before.settings.get("time_limit") is None or begun else OF_THE_LENGTH
 
 
 def _changes_on_hub(run: RunFolder, before: Summary, now: Summary) -> list[str]:

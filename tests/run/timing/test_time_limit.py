@@ -1,5 +1,6 @@
 """What fits in a time limit when the machine's speed changes."""
 
+import json
 import re
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from dalib.run import length
 from dalib.run.features import feature_space
 from dalib.run.recipe.image_network import make_preprocessing
 from dalib.run.settings.config import TrainConfig
+from dalib.run.settings.config_file import write_config
 from dalib.run.settings.presets import from_preset
 from dalib.run.timing import time_limit as module
 from dalib.run.timing.pace import LEAST_STEPS, Counts, Pace, seconds_of_run
@@ -170,6 +172,30 @@ def test_a_run_that_is_resumed_keeps_the_numbers(noise, slow_machine, tmp_path, 
     assert run(["train", "--resume", str(tmp_path / "run")]) == 0
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())["steps"] == steps
     assert slow_machine == []
+
+
+def test_a_run_that_is_killed_between_the_writes_of_its_length_goes_on(noise, slow_machine, tmp_path, monkeypatch):
+    """The configuration has the new numbers then, and the summary the planned ones."""
+    place = tmp_path / "run"
+    faster = iter([0.4, 0.2])
+
+    def measure(*_, **__):
+        step = next(faster)
+        return Pace({"source-only": step, "adapted": step}, 0.0, 0.0, 0.0)
+
+    def write_and_die(*given):
+        write_config(*given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dalib.run.timing.time_limit.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.length.measure_pace", measure)
+    monkeypatch.setattr("dalib.run.train.write_config", write_and_die)
+    assert run(["train", *noise, "--time", "60", "--out", str(place)]) == 130
+    monkeypatch.undo()
+    settings = yaml.safe_load((place / "config.yaml").read_text())
+    assert settings["steps"] != json.loads((place / "summary.json").read_text())["settings"]["steps"]
+    assert run(["train", "--resume", str(place)]) == 0
+    assert json.loads((place / "summary.json").read_text())["settings"]["steps"] == settings["steps"]
 
 
 def test_a_limit_that_is_too_short_leaves_nothing(noise, slow_machine, tmp_path, capsys):

@@ -33,6 +33,8 @@ MOST_TIMES = 10
 MOST_VIEWS = 32
 """Stored views of an image; more are of no use and take much of a disk."""
 
+OF_THE_LENGTH = ("features", "steps", "self_ensemble.ramp_up_steps", "every.evaluate", "every.checkpoint")
+"""Names of the settings that a time limit chooses (:func:`with_length`)."""
 
 _UNITS = {"h": 3600.0, "m": 60.0, "min": 60.0, "s": 1.0}
 
