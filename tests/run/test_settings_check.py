@@ -37,11 +37,17 @@ def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
         ({"features": 1}, "features=1: expected at least 2 views of each image"),
         ({"features": 4}, "features=4: backbone='digits' is a small network .*, or features=0"),
         ({"model.standardize": True}, "model.standardize=True: the mean .* or from a run that did"),
+        ({"model.frozen_stages": 2}, r"model\.frozen_stages=2: it has no effect on backbone='digits', a small network"),
+        ({"model.frozen_norms": True}, r"model\.frozen_norms=True: it has no effect .* such as backbone='lite0'"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, said):
     with pytest.raises(UserError, match=said):
         check_inputs(from_preset("digits", **settings))
+
+
+def test_what_a_preset_of_pretrained_backbones_sets_may_stand_beside_a_small_one():
+    check_inputs(from_preset("photo", backbone="digits"))  # it freezes two stages
 
 
 @pytest.mark.parametrize("rate", [-1.0, float("nan")])

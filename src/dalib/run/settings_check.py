@@ -15,6 +15,7 @@ from dalib.models.network import BACKBONES
 from dalib.models.pretrained import PACKAGES
 from dalib.models.weights import ways_to_weights
 from dalib.run.recipe.stages import split_network
+from dalib.run.settings.presets import PRESETS
 from dalib.run.timing.time_limit import is_open
 
 if TYPE_CHECKING:
@@ -87,6 +88,7 @@ def check_inputs(config: TrainConfig) -> None:
             Setting("preset", "photo-features"),
             " has it, or one backbone",
         )
+    _check_small_backbone(config)
     if config.features:
         _check_features(config)
     elif config.feature_precision == "bfloat16":
@@ -116,6 +118,23 @@ def _require_images(config: TrainConfig) -> None:
         for place in places:
             if not Path(expanded(place)).exists():
                 listing_of(place, argument=argument, labelled=argument == "source", root=config.root)
+
+
+def _check_small_backbone(config: TrainConfig) -> None:
+    """Refuses settings of pretrained backbones for a small one, but for those that the preset has."""
+    name = config.backbones[0].name
+    if name not in BACKBONES:
+        return
+    usual = {} if config.preset is None else PRESETS[config.preset]
+    for field in ("frozen_stages", "frozen_norms", "checkpointing"):
+        if (value := getattr(config.model, field)) and value != usual.get(f"model.{field}"):
+            raise UserError(
+                Setting(f"model.{field}", value),
+                ": it has no effect on ",
+                Setting("backbone", name),
+                ", a small network that is trained as a whole; leave it out, or expected a pretrained one, such as ",
+                Setting("backbone", "lite0"),
+            )
 
 
 def _check_features(config: TrainConfig) -> None:
