@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from timm.layers import DropPath
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrizations
 from torch.profiler import ProfilerActivity, profile
+from torchvision.ops import StochasticDepth
 
 from dalib.adaptation.self_ensemble import ImageClassifier
-from dalib.adaptation.teacher import EmaTeacher, bare_module
+from dalib.adaptation.teacher import EmaTeacher, bare_module, stop_dropout
 
 
 def scalar(value: float) -> nn.Linear:
@@ -630,3 +632,9 @@ def test_alpha_1_keeps_the_teacher_even_from_a_student_that_diverged():
     student.weight.data.fill_(float("inf"))
     teacher.update()
     assert all(torch.equal(before[name], value) for name, value in teacher.state_dict().items())
+
+
+def test_dropout_of_whole_paths_stops_with_the_rest():
+    layers = nn.Sequential(nn.Dropout(0.5), DropPath(0.5), StochasticDepth(0.5, "row"), nn.BatchNorm1d(2)).train()
+    stop_dropout(layers)
+    assert [each.training for each in layers] == [False, False, False, True]

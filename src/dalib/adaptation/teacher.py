@@ -157,9 +157,11 @@ def load_state(student: nn.Module, average: EmaTeacher | None, state: dict[str, 
 
 
 def stop_dropout(model: nn.Module) -> None:
-    """Puts the dropout of a network in evaluation mode, and leaves the rest as it is."""
+    """Puts the dropout of a network, also that of whole paths, in evaluation mode, and leaves the rest as it is."""
+    of_paths = ("DropPath", "StochasticDepth")  # timm's and torchvision's, which share no class
     for module in model.modules():
-        if isinstance(module, nn.modules.dropout._DropoutNd):  # what all of torch's dropouts derive from
+        # what all of torch's dropouts derive from
+        if isinstance(module, nn.modules.dropout._DropoutNd) or type(module).__name__ in of_paths:
             module.eval()
 
 
