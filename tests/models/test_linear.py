@@ -57,6 +57,18 @@ def test_the_chosen_penalty_follows_the_scale(iris, factor):
     assert found.accuracy > 0.7
 
 
+@pytest.mark.parametrize("shift", [10.0, 1e4])
+def test_columns_far_from_zero_are_learnt_as_well(iris, shift):
+    features, labels = iris
+    found, expected = chosen(features + shift, labels), chosen(features, labels)
+    assert found.accuracy == pytest.approx(expected.accuracy, abs=0.01)
+    weight, bias = fit_logistic(features + shift, labels, 3, 0.01)
+    own = fit_logistic(features, labels, 3, 0.01)
+    torch.testing.assert_close(weight, own[0], atol=0.02, rtol=0.02)
+    named = ((features + shift) @ weight.T + bias).argmax(dim=1)
+    assert float((named == (features @ own[0].T + own[1]).argmax(dim=1)).double().mean()) > 0.98
+
+
 def test_noise_asks_for_a_larger_penalty(iris):
     features, labels = iris
     noise = torch.randn(len(features), 300, generator=torch.Generator().manual_seed(0))

@@ -102,6 +102,7 @@ def _fitted(
         )
     if not l2 > 0:
         raise ValueError(f"l2: expected a number above 0, got {l2}")
+    rows, middle = _centred(rows)
     unit = math.sqrt(_mean_squared_length(rows))  # the solver takes it for 1, so that no scale is hard for it
     truth = targets.double().numpy()
     of_row = np.full((count, 1), 1 / count) if weights is None else weights.double().numpy()[:, None]
@@ -110,7 +111,7 @@ def _fitted(
     # half an image for each class: without, the bias of a class that has no label goes on falling
     first[:, width] = np.log((shares * count + 0.5) / (count + 0.5 * classes))
     if start is not None:
-        first[:, :width], first[:, width] = start[0].numpy() * unit, start[1].numpy()
+        first[:, :width], first[:, width] = start[0].numpy() * unit, start[1].numpy() + start[0].numpy() @ middle
 
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         both = flat.reshape(classes, width + 1)
@@ -124,8 +125,9 @@ def _fitted(
         return value, gradient.ravel()
 
     found = minimize(objective, first.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": ITERATIONS})
-    both = torch.from_numpy(found.x.astype(np.float32)).view(classes, width + 1)
-    return both[:, :width] / unit, both[:, width].contiguous()
+    both = found.x.reshape(classes, width + 1)
+    weight, bias = both[:, :width] / unit, both[:, width]
+    return torch.from_numpy(weight).float(), torch.from_numpy(bias - weight @ middle).float()
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ def cross_validate(
         seed: of the folds, in each of which the classes are about as frequent as in all.
     """
     rows = _rows_of(features)
-    scale = _mean_squared_length(rows)
+    scale = _mean_squared_length(_centred(rows)[0])
     parts = _folds(labels.numpy(), folds, seed)
     order = sorted(penalties, reverse=True)  # from the simplest model to the next
     targets = _one_hot(rows, labels, classes)
@@ -217,8 +219,19 @@ def _rows_of(features: Tensor | Any) -> Any:
     return features.tocsr().astype(np.float32, copy=False)
 
 
+def _centred(rows: Any) -> tuple[Any, NDArray[np.float64]]:
+    """Returns the rows less their mean, and the mean, which the bias takes up; sparse rows as they are, and zeros.
+
+    The solver hardly moves, and squares leave nothing but their rounding, where columns are far from 0.
+    """
+    if not isinstance(rows, np.ndarray):
+        return rows, np.zeros(rows.shape[1])
+    middle = rows.mean(axis=0, dtype=np.float64).astype(np.float32)
+    return rows - middle, middle.astype(np.float64)
+
+
 def _mean_squared_length(rows: Any) -> float:
-    """Computes the mean squared length of the centred rows, as the bias takes up their mean; 1 if all are alike."""
+    """Computes the mean squared length of rows less their mean, as the bias takes that up; 1 if all are alike."""
     squares = rows.multiply(rows) if hasattr(rows, "multiply") else np.square(rows)
     mean = np.asarray(rows.mean(axis=0), dtype=np.float64)
     scale = float(squares.sum(dtype=np.float64)) / rows.shape[0] - float(np.square(mean).sum())
