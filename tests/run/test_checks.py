@@ -92,6 +92,22 @@ def test_two_folders_are_described(folders, cache, capsys):
     assert not cache.exists(), "looking keeps nothing"
 
 
+def test_of_many_classes_the_fewest_and_the_most_images_are_told(tmp_path, cache, capsys):
+    for number in range(60):
+        (tmp_path / "source" / f"class {number:02d}").mkdir(parents=True)
+        for image in range(1 + (number == 7) + 3 * (number == 9)):
+            Image.new("RGB", (8, 8), (number, image, 0)).save(
+                tmp_path / "source" / f"class {number:02d}" / f"{image}.png"
+            )
+    out = printed(capsys, "--source", f"{tmp_path}/source", *SMALL)
+    assert (
+        "source: 64 images, 60 classes\n"
+        "  fewest class 00: 1, class 01: 1, class 02: 1, class 03: 1, class 04: 1\n"
+        "  median 1\n"
+        "  most class 09: 4, class 07: 2, class 59: 1\n"
+    ) in out
+
+
 def test_warnings_stand_beside_what_is_printed(folders, cache, capsys):
     told = warned(capsys, "--source", f"{folders}/source", "--target", f"{folders}/target", *SMALL)
     for expected in (

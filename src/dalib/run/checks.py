@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import statistics
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,9 @@ MOST_COMPARED = 5000
 
 MIN_COMPARED = 3
 """Images of a domain that are compared; fewer have no others to be unlike."""
+
+MOST_COUNTED = 50
+"""Classes whose numbers of images are printed one by one."""
 
 _COMPARED = 32  # pixels of the images that are compared
 
@@ -237,8 +241,23 @@ def _describe_kit(kit: Kit) -> None:
         say(f"kit {kit.path}: a model alone, {len(classes)} classes: {some_classes(classes)}")
         return
     say(f"kit {kit.path}: statistics of {sum(counts)} images, {len(kit.labels)} to validate, {len(classes)} classes")
-    for name, count in zip(classes, counts, strict=True):
-        say(f"  {one_line(name)}: {count or 'too few'}")
+    _say_counts(dict(zip(classes, counts, strict=True)), none="too few")
+
+
+def _say_counts(counts: Mapping[str, int], *, none: str = "0") -> None:
+    """Prints how many images each class has, in the order given; of many classes, which have the fewest and the most.
+
+    Args:
+        counts: by name.
+        none: what stands for a class without any.
+    """
+    lines = [f"{one_line(name)}: {count or none}" for name, count in counts.items()]
+    if len(lines) > MOST_COUNTED:
+        order = sorted(range(len(lines)), key=[*counts.values()].__getitem__)  # of equal ones, the first
+        fewest, most = (", ".join(lines[each] for each in chosen) for chosen in (order[:5], order[:-4:-1]))
+        lines = [f"fewest {fewest}", f"median {statistics.median(counts.values()):.0f}", f"most {most}"]
+    for line in lines:
+        say(f"  {line}")
 
 
 def _describe_data(
@@ -294,8 +313,7 @@ def _describe_data(
 def _describe_source(name: str, counts: Mapping[str, int], found: DomainSurvey | None) -> None:
     """Prints the source's classes and files."""
     say(f"source {name}: {sum(counts.values())} images, {len(counts)} classes")
-    for each in sorted(counts):
-        say(f"  {each}: {counts[each]}")
+    _say_counts(dict(sorted(counts.items())))
     say_files(found)
 
 
