@@ -96,7 +96,7 @@ def tail(probabilities: Tensor) -> float:
     return math.log(max(low, 1e-3) / max(high, 1e-3))
 
 
-def kind_of_target(absent: int, num_classes: int, model: Evidence | None) -> TargetKind:
+def kind_of_target(absent: float, num_classes: int, model: Evidence | None) -> TargetKind:
     r"""Estimates what the target is.
 
     .. math:: o_f = \exp\bigl(2 (a - \max(1.5, C / 10))\bigr), \qquad o_o = \exp(-3.1 - 3.2 (t_T - t_V))
@@ -105,7 +105,7 @@ def kind_of_target(absent: int, num_classes: int, model: Evidence | None) -> Tar
     predictions for the target and for the validation images.
 
     Args:
-        absent: classes whose share has an upper bound near 0.
+        absent: number of classes whose share has an upper bound near 0, less those that seem so by mistake.
         num_classes: C.
         model: predictions of a model from before the adaptation, best the aligned one. Other images need 20
             validation images, 10 target images and 5 classes; without them their probability is 0.

@@ -138,13 +138,51 @@ def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int
         num_classes: C.
         others: whether it may have images of other classes.
 
-    Of fewer than 30 target images, or fewer than 3 for each class, it is ``same``.
+    Of fewer than 30 target images, or fewer than 3 for each class, it is ``same``. Models that know little of the
+    classes find some absent from any target. So a class counts only if they recognise it in the source, and as many
+    count as nothing as would seem absent if all were there.
     """
     if len(before["source-only"].target) < fewest_images(num_classes):
         return TargetKind(1.0, 0.0, 0.0)
-    present = ExpectedClasses.of(_estimated(before, labels, num_classes)).present
+    absent = ~ExpectedClasses.of(_estimated(before, labels, num_classes)).present
+    count = float((absent & _recognised(before)).sum())
+    if count and len(before["source-only"].labels):
+        count = max(0.0, count - _absent_by_mistake(before, labels, num_classes))
     model = before.get("aligned", before["source-only"]) if others else None
-    return kind_of_target(int((~present).sum()), num_classes, model)
+    return kind_of_target(count, num_classes, model)
+
+
+def _recognised(before: Mapping[str, Evidence]) -> Tensor:
+    """Returns (C,) bool: of which classes the models name at least half of the validation images rightly.
+
+    Each class has two images more, of which the models name as many as of all: classes may have one or none. Without
+    any validation image, all classes are recognised.
+    """
+    recalls = []
+    for model in before.values():
+        if not len(model.labels):
+            return torch.ones(model.target.shape[1], dtype=torch.bool)
+        classes, named = model.target.shape[1], (model.validation.argmax(dim=1) == model.labels).double()
+        right, count = (torch.bincount(model.labels, each, classes) for each in (named, torch.ones_like(named)))
+        recalls.append((right + 2 * named.mean()) / (count + 2))
+    return torch.stack(recalls).mean(dim=0) >= 0.5
+
+
+def _absent_by_mistake(before: Mapping[str, Evidence], labels: Tensor, num_classes: int) -> float:
+    """Returns how many classes would seem absent from a target that looked like the source, and had them all.
+
+    Validation images, drawn as often as the target has images, stand in for it. Of classes without any, as many would
+    seem absent as of the others.
+    """
+    first = before["source-only"]
+    rows = torch.randint(len(first.labels), (len(first.target),), generator=torch.Generator().manual_seed(0))
+    drawn = {
+        name: replace(each, target=each.validation[rows], target_features=None, target_groups=None)
+        for name, each in before.items()
+    }
+    absent = ~ExpectedClasses.of(_estimated(drawn, labels, num_classes)).present
+    there = torch.bincount(first.labels, minlength=num_classes) > 0
+    return num_classes * float(absent[there].double().mean())
 
 
 def fewest_images(num_classes: int) -> int:
