@@ -130,6 +130,7 @@ def test_an_unknown_setting_is_refused(name, value):
         ("frozen_stages", -2, -1),
         ("averaged_views", -1, 0),
         ("averaged_views", None, 0),
+        ("averaged_views", True, 0),
         ("dropout", None, 0),
         ("dropout", float("nan"), 0),
         ("standardize", "true", 0),

@@ -185,7 +185,8 @@ _DEFAULTS = {each.name: each.default for each in _FIELDS if each.default is not 
 _FLAGS = {each.name for each in _FIELDS if each.type == "bool"}
 _KEYS = {"backbone", *(each.name for each in _FIELDS)} - {"backbones", "timm", "left_out"}
 _LEAST = {"channels": 1, "size": 1, "bottleneck_dim": 1, "frozen_stages": -1}
-_NULLABLE = _FLAGS | {"bottleneck_dim", "features_dim", "inputs", "mirrored"}
+_YES_OR_NO = _FLAGS | {"mirrored"}
+_NULLABLE = _YES_OR_NO | {"bottleneck_dim", "features_dim", "inputs"}
 
 
 def _checked(content: object) -> dict[str, Any]:
@@ -207,7 +208,7 @@ def _checked(content: object) -> dict[str, Any]:
             continue
         least = _LEAST.get(name, 0)
         number = isinstance(value, (int, float) if name == "dropout" else int)
-        number = number and not (isinstance(value, bool) and name in _LEAST)
+        number = number and (name in _YES_OR_NO or not isinstance(value, bool))  # true would be taken for 1
         if not ((value is None and name in _NULLABLE) or (number and least <= value <= MAX_NUMBER)):
             raise ValueError(f"architecture: {name}: expected a number from {least} to {MAX_NUMBER}, got {value!r}")
     return content
