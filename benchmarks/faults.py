@@ -286,10 +286,11 @@ def faults(ground: Ground, rng: random.Random) -> Iterator[tuple[str, Callable[[
     )
     yield "kill -9 while the cache is built", lambda n: hit_cache(ground, 1 + 9 * n), 10
     ends = [("write_predictions", dalib.run.train), ("judge", dalib.run.train), ("conclude", dalib.run.train)]
-    ends += [("write_pictures", dalib.run.train), ("write_report", dalib.run.train), ("save_file", outcome)]
+    ends += [("write_pictures", dalib.run.train), ("write_report", dalib.run.train), ("write_bytes", outcome)]
+    kills = [killed_by(module, name, 1, after=after) for after in (False, True) for name, module in ends]
     yield (
         "kill -9 while the run is judged and reported",
-        lambda n: hit_by(ground, killed_by(ends[n % 6][1], ends[n % 6][0], 1, after=n >= 6)),
+        lambda n: hit_by(ground, kills[n % 12]),
         12,
     )
     yield (
