@@ -72,8 +72,10 @@ def test_only_labels_that_selected_a_model_flatter_it():
 
 def test_labels_that_selected_a_model_are_the_same_however_their_path_is_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "linked").symlink_to("street", target_is_directory=True)
     by_labels = Selection("adapted", "measurement", replace(measured(0.1, 0.05, 0.15), data="street"))
     assert by_labels.chosen_on("evaluation", "./street/")
+    assert by_labels.chosen_on("evaluation", "linked")
     assert by_labels.chosen_on("evaluation", str(tmp_path / "street"))
     assert not any(by_labels.chosen_on("evaluation", other) for other in ("night", "", None))
 

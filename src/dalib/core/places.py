@@ -19,6 +19,26 @@ def is_place(value: object) -> bool:
     return isinstance(value, str | os.PathLike)
 
 
+def where_it_lies(place: str | Path) -> str:
+    """Returns a place as it compares with others: its whole path, with no link in it, however it was written.
+
+    A name of a data set, a pattern of shards and what was removed are paths, too: they compare as they are written.
+    """
+    try:
+        return os.path.realpath(place)
+    except (OSError, ValueError):  # what is no path of this system, such as one with a null byte
+        return os.fspath(place)
+
+
+def same_place(first: str | Path, second: str | Path) -> bool:
+    """Returns whether two places are the same one, in whatever way each of them is written.
+
+    >>> same_place("runs/first", "runs/../runs/first/"), same_place("runs/first", "runs/second")
+    (True, False)
+    """
+    return where_it_lies(first) == where_it_lies(second)
+
+
 def is_given(path: str | Path) -> bool:
     """Returns whether a path names a list of images that were given as objects, whether or not it still exists."""
     return _lies_in_given(str(path)) and Path(path).suffix == ".csv"

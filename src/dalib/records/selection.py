@@ -8,12 +8,12 @@ selected model is the one in ``model/``. Each model has a folder of its own, ``s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
+from dalib.core.places import same_place
 from dalib.core.words import counted, points_in_words
 from dalib.records.content import ABSENT, Record
 
@@ -121,7 +121,7 @@ class Selection(Record):
         measured = self.measured
         if self.by != "measurement" or measured is None or not data or measured.labels != labels:
             return False
-        return data == measured.data or os.path.abspath(data) == os.path.abspath(measured.data)  # noqa: PTH100 - of text
+        return same_place(data, measured.data)
 
     @property
     def sentence(self) -> str:

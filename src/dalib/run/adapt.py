@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.console import say
 from dalib.core.errors import UserError
 from dalib.core.files import expanded
+from dalib.core.places import where_it_lies
 from dalib.core.random_states import random_states_kept
 from dalib.records.folder import RunFolder
 from dalib.records.several import SeveralFolder
@@ -295,15 +296,10 @@ def _put_back(config: TrainConfig, given: Mapping[str, Any]) -> None:
         else:
             place = place_of_labelled(images, argument, config.strict, config.groups)
         own = _as_texts(getattr(config, argument))
-        if _resolved(_as_texts(place.name)) != _resolved(own):
+        if [*map(where_it_lies, _as_texts(place.name))] != [*map(where_it_lies, own)]:
             has = f"not the images that the run has ({', '.join(own)})" if own else "the run has none"
             raise UserError(f"{argument}: {has}; leave it out, or begin a new run without resume")
 
 
 def _as_texts(places: Any) -> list[str]:
     return [expanded(each) for each in (places if isinstance(places, list | tuple) else [places]) if each is not None]
-
-
-def _resolved(places: Sequence[str]) -> list[str]:
-    """Returns places as they compare: a folder or a file by where it lies, however it is written."""
-    return [str(Path(each).resolve()) if Path(each).exists() else each for each in places]

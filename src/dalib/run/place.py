@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dalib.core.console import say
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import irreplaceable, locked, put_in_place, write_json
+from dalib.core.places import same_place
 from dalib.data.overlap import require_apart
 from dalib.records.folder import RunFolder
 from dalib.records.images import LeftOut
@@ -128,7 +129,7 @@ def check_free(
     Raises:
         UserError: the first of these, or another process trains in the run that is to be replaced.
     """
-    if init is not None and run.root.resolve() == Path(init).resolve():
+    if init is not None and same_place(run.root, init):
         raise UserError(Setting("out", run.root), ": it is the run to start from; give another folder")
     if run.root.exists():
         if not run.root.is_dir():

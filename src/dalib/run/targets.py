@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.errors import ABSENT, Call, Setting, UserError
 from dalib.core.files import name_of_path, split_name
+from dalib.core.places import same_place
 from dalib.core.words import meant
 from dalib.records.several import OWN_FILES
 
@@ -62,7 +63,7 @@ def _name_of(place: str) -> str:
 
 
 def _refuse_twice(first: str, second: str) -> None:
-    if first == second or (Path(first).exists() and Path(first).resolve() == Path(second).resolve()):
+    if same_place(first, second):
         raise UserError(Setting("target", second), ": it is there twice; give each target once")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 
 from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
+from dalib.core.places import where_it_lies
 from dalib.core.words import counted
 from dalib.data.named import NAMED, default_evaluation
 from dalib.data.spelling import key_of
@@ -29,6 +29,7 @@ from dalib.records.summary import Summary
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from torch import Tensor
 
@@ -191,7 +192,7 @@ def _accuracies(run: RunFolder) -> dict[LabelledSet, dict[str, float]]:
     few = run.read_labelled()
     if few is not None and not few.trained_on:
         which = f"held out by seed {settings.seed}" if few.held_out else ""
-        labels = LabelledSet("labelled", f"{Path(few.labels).resolve()} {which}", few.labels, few.count)
+        labels = LabelledSet("labelled", f"{where_it_lies(few.labels)} {which}", few.labels, few.count)
         found[labels] = {model: each.value for model, each in few.models.items() if each.value is not None}
     return found
 

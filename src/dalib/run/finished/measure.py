@@ -7,14 +7,13 @@ import math
 import shutil
 from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from dalib.core.console import CountedProgress, say, say_note, say_result, say_unreadable
 from dalib.core.devices import choose_device
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import name_of_path, required_path
-from dalib.core.places import in_short
+from dalib.core.places import in_short, same_place, where_it_lies
 from dalib.core.refusals import require_writable
 from dalib.data.labels import is_query
 from dalib.data.named import NAMED, default_evaluation
@@ -40,6 +39,7 @@ from dalib.run.finished.select import sentence_of_one, settle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     import torch
     from torch import Tensor
@@ -170,11 +170,7 @@ def _is_of_source(run: RunFolder, data: str) -> bool:
     sources, target = summary.run_settings.sources or (summary.source,), summary.target
     if data in (target, default_evaluation(target)):
         return False
-    return any(data in (source, default_evaluation(source)) or _same_folder(source, data) for source in sources)
-
-
-def _same_folder(one: str, other: str) -> bool:
-    return Path(one).exists() and Path(other).exists() and Path(one).resolve() == Path(other).resolve()
+    return any(data in (source, default_evaluation(source)) or same_place(source, data) for source in sources)
 
 
 def measure(
@@ -251,7 +247,7 @@ def _file_of(run: RunFolder, data: str) -> str:
     if data in NAMED:
         older = sorted(run.evaluations.glob(f"{slug(data)}-*.json"))
         return next((each.stem for each in older if Evaluation.read(each).data == data), slug(data))
-    return f"{slug(data)}-{hashlib.blake2b(str(Path(data).resolve()).encode(errors='replace')).hexdigest()[:6]}"
+    return f"{slug(data)}-{hashlib.blake2b(where_it_lies(data).encode(errors='replace')).hexdigest()[:6]}"
 
 
 def _paired(one: str, other: str, right: Mapping[str, Tensor], groups: Integers | None) -> Paired:
