@@ -65,6 +65,7 @@ def test_all_images_where_more_are_wanted_than_there_are(a_run, tmp_path, capsys
     ("arguments", "expected"),
     [
         (["query", "{run}", "--n", "0"], "--n 0"),
+        (["query", "{run}", "--seed", "-1"], "--seed -1: expected a whole number of at least 0"),
         (["query", "{run}", "--out", "{run}/config.yaml/x.csv"], "its folder cannot be made"),
         (["query", "{run}", "--out", "{run}"], "there is a folder"),
         (["query", "{run}", "--out", "few.html"], "expected the name of the list, such as few.csv"),

@@ -58,11 +58,13 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
         How many images are in the file.
 
     Raises:
-        UserError: a count below 1, a file that is there, or a run without predictions.
+        UserError: a count below 1, a negative seed, a file that is there, or a run without predictions.
     """
     run, out = RunFolder.of(run), expanded(out)
     if not isinstance(count, Integral) or count < 1:
         raise UserError(Setting("count", count), ": expected at least 1, a whole number")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UserError(Setting("seed", seed), ": expected a whole number of at least 0")
     page = _free_page(out)
     require_writable(page.absolute().parent, Setting("out", out))
     names, predictions = target_predictions(run)
