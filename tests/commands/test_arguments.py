@@ -1,9 +1,12 @@
 """Arguments before they are parsed."""
 
+import json
+
 import pytest
 
 from dalib.commands.arguments import prepared, written
 from dalib.commands.main import run
+from dalib.run.settings.kit_settings import settings_of
 
 
 @pytest.mark.parametrize(
@@ -41,3 +44,37 @@ def test_labelled_sets_are_of_the_targets_in_a_file(tmp_path):
     typed = ["--config", str(tmp_path / "a.yaml"), "--evaluate", "day=a", "--evaluate", "night=b"]
     arguments = prepared(["train", *typed]).arguments
     assert arguments[arguments.index("--evaluate") + 1] == '{"day": "a", "night": "b"}'
+
+
+@pytest.fixture
+def model(tmp_path):
+    """A model alone, which stands in for the source as a kit does."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "model.safetensors").write_bytes(b"")
+    preprocessing = {"size": 16, "channels": 1, "fit": "ink", "crop": None, "interpolation": "bilinear"}
+    content = {"architecture": {"backbone": "digits", "bottleneck_dim": 8}, "preprocessing": preprocessing}
+    (folder / "config.json").write_text(json.dumps(content))
+    return folder
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_kit_gives_its_settings_beside_a_file_of_others(model, typed, tmp_path):
+    file = tmp_path / "a.yaml"
+    file.write_text("seed: 5\ndata:\n  fit: crop\n" + ("" if typed else f"kit: {model}\n"))
+    kit = ["--kit", str(model)] if typed else []
+    found = prepared(["train", *kit, "--target", "x", "--config", str(file)]).arguments
+    assert {"--backbone=digits", "--data.size=16", "--model.bottleneck_dim=8"} <= {*found}
+    assert not any(each.startswith("--data.fit") for each in found)  # the file has it
+
+
+def test_a_file_of_all_settings_of_a_run_from_a_kit_is_taken_as_it_is(model, tmp_path):
+    file = tmp_path / "a.yaml"
+    settings = settings_of(model, {})
+    groups = {}
+    for name, value in settings.items():
+        group, _, part = name.rpartition(".")
+        (groups.setdefault(group, {}) if group else groups)[part] = value
+    file.write_text(json.dumps({**groups, "kit": str(model), "preset": None, "weights": None, "baseline": True}))
+    given = ["train", "--target", "x", "--config", str(file)]
+    assert prepared(given).arguments == given

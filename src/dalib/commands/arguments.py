@@ -290,21 +290,23 @@ def _with_backbone_of_init(arguments: list[str]) -> list[str]:
 
 
 def _with_kit(arguments: list[str]) -> list[str]:
-    """Returns the command line with the settings of the kit that it starts from, but those that it names itself."""
-    given, named = first_look(arguments, "--kit", "--config"), names_of(arguments)
-    if (
-        arguments[:1] not in (["train"], ["checks"])
-        or given.kit is None
-        or given.config is not None
-        or "resume" in named
-    ):
+    """Returns the command line with the settings of the kit that it starts from, but those that are given.
+
+    A run's own file of settings has them all, those without an effect too, which are refused where they are typed.
+    """
+    named = names_of(arguments)
+    if arguments[:1] not in (["train"], ["checks"]) or "resume" in named:
+        return arguments
+    given = settings_in(arguments)
+    kit = given.get("kit", "null")
+    if kit == "null":
         return arguments
     if "source" in named:
-        raise UserError("--source: expected no source with ", Setting("kit", given.kit), NOT_BOTH)
-    looked = vars(first_look(arguments, "--preset", "--features", "--backbone"))
-    known = {name: _united(value) for name, value in looked.items() if value}
-    settings = settings_of(given.kit, {**dict.fromkeys(named), **known})
-    return _with(arguments, settings)
+        raise UserError("--source: expected no source with ", Setting("kit", kit), NOT_BOTH)
+    looked = {name: given.get(name, "") for name in ("preset", "features", "backbone")}
+    known = {name: _united(value) for name, value in looked.items() if value not in ("", "null")}
+    settings = settings_of(kit, {**dict.fromkeys(named), **known})
+    return _with(arguments, {name: value for name, value in settings.items() if name not in given})
 
 
 def _with(arguments: list[str], settings: Mapping[str, object]) -> list[str]:
