@@ -78,3 +78,19 @@ def test_a_file_of_all_settings_of_a_run_from_a_kit_is_taken_as_it_is(model, tmp
     file.write_text(json.dumps({**groups, "kit": str(model), "preset": None, "weights": None, "baseline": True}))
     given = ["train", "--target", "x", "--config", str(file)]
     assert prepared(given).arguments == given
+
+
+@pytest.mark.parametrize("typed", [True, False])
+def test_a_run_to_start_from_gives_its_backbone_and_preset_beside_a_file(typed, tmp_path):
+    first = tmp_path / "first"
+    first.mkdir()
+    (first / "config.yaml").write_text("backbone: tf_efficientnet_lite0\n")
+    file = tmp_path / "a.yaml"
+    file.write_text("seed: 5\n" + ("" if typed else f"init: {first}\n"))
+    init = ["--init", str(first)] if typed else []
+    given = ["train", "--source", "x", "--target", "y", *init, "--config", str(file)]
+    found = prepared(given).arguments
+    assert found[: len(given)] == given
+    assert {"--backbone=tf_efficientnet_lite0", "--preset=photo-features"} <= {*found}
+    file.write_text(f"backbone: small\ninit: {first}\n")
+    assert prepared(given).arguments == given

@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
@@ -110,8 +110,7 @@ def _with_settings_of_images(arguments: list[str]) -> Prepared:
         _places_of(target) if isinstance(target, str) else list(map(str, target.values())),
         settings_in(arguments),
     )
-    if "backbone" in settings and configurations_in(arguments):  # beside a file, a backbone does not imply its preset
-        settings = {"preset": str(implied_preset(settings["backbone"])), **settings}
+    settings = _with_preset_beside_file(arguments, settings)
     lite0, digits = "--backbone lite0", "--preset digits"
     note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0=lite0, digits=digits)
     chosen = [f"--{name}={value}" for name, value in settings.items()]
@@ -282,11 +281,14 @@ def first_look(arguments: list[str], *names: str) -> argparse.Namespace:
 
 def _with_backbone_of_init(arguments: list[str]) -> list[str]:
     """Returns the command line with the backbone of the run that it starts from, where it names no backbone."""
-    given = first_look(arguments, "--init", "--config", "--backbone")
-    if given.init is None or given.config is not None or given.backbone is not None:
+    given = settings_in(arguments)
+    init = given.get("init", "null")
+    if init == "null" or "backbone" in given or "resume" in given:
         return arguments
-    backbone = backbone_of_run(given.init)
-    return arguments if backbone is None else [*arguments, "--backbone", _typed(backbone)]
+    backbone = backbone_of_run(init)
+    if backbone is None:
+        return arguments
+    return _with(arguments, _with_preset_beside_file(arguments, {"backbone": backbone}))
 
 
 def _with_kit(arguments: list[str]) -> list[str]:
@@ -306,7 +308,19 @@ def _with_kit(arguments: list[str]) -> list[str]:
     looked = {name: given.get(name, "") for name in ("preset", "features", "backbone")}
     known = {name: _united(value) for name, value in looked.items() if value not in ("", "null")}
     settings = settings_of(kit, {**dict.fromkeys(named), **known})
-    return _with(arguments, {name: value for name, value in settings.items() if name not in given})
+    own = {name: value for name, value in settings.items() if name not in given}
+    return _with(arguments, _with_preset_beside_file(arguments, own))
+
+
+def _with_preset_beside_file(arguments: list[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns settings that are chosen for a command line, with the preset of their backbone, if none is given.
+
+    Beside a configuration file, a backbone does not imply it.
+    """
+    preset = implied_preset(settings.get("backbone"))
+    if preset is None or not configurations_in(arguments) or "preset" in settings_in(arguments):
+        return {**settings}
+    return {"preset": preset, **settings}
 
 
 def _with(arguments: list[str], settings: Mapping[str, object]) -> list[str]:
