@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,18 @@ def test_mistakes_on_the_command_line(arguments, message, tables, capsys, monkey
     said = capsys.readouterr().err
     assert message in said
     assert "Traceback" not in said
+
+
+def test_a_page_is_written_where_nobody_reads_what_is_printed(pictures, monkeypatch):
+    class ReaderIsGone:
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", ReaderIsGone())
+    command = ["judge", str(pictures / "old.csv"), str(pictures / "new.csv"), "--images", str(pictures / "target")]
+    assert run([*command, "--out", str(pictures / "judged.html")]) == 0
+    assert (pictures / "judged.html").is_file()
+    assert run(command) == 141
 
 
 def test_the_built_in_network_sees_the_images(pictures, capsys):

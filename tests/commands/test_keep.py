@@ -1,5 +1,7 @@
 """dalib keep: a model that is selected by hand, which the report shows."""
 
+import sys
+
 import pytest
 
 from dalib.commands.main import run
@@ -21,3 +23,16 @@ def test_the_model_is_selected_and_told_and_in_the_report(model, trained, capsys
 def test_a_model_of_another_name_is_refused(trained, capsys):
     assert run(["keep", str(trained), "best"]) == 2
     assert "expected one of adapted, aligned, source-only, got best" in capsys.readouterr().err
+
+
+def test_the_report_shows_the_choice_where_nobody_reads_what_is_printed(trained, monkeypatch):
+    class ReaderIsGone:
+        def write(self, text):
+            raise BrokenPipeError
+
+    report = trained / "report.html"
+    report.unlink()
+    with monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", ReaderIsGone())
+        assert run(["keep", str(trained), "adapted"]) == 0
+    assert "selected by the user" in report.read_text(encoding="utf-8")

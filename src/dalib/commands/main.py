@@ -7,7 +7,7 @@ from typing import Any
 
 from jsonargparse import ArgumentError
 
-from dalib.commands.arguments import loudness_in, prepared, say_of_several, written
+from dalib.commands.arguments import loudness_in, names_of, prepared, say_of_several, written
 from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import FlagSpelling
 from dalib.commands.older_settings import with_older_meanings
@@ -26,8 +26,10 @@ from dalib.core.errors import (
 from dalib.core.refusals import refusal
 from dalib.run.settings.config_file import with_places_as_written
 
-WORKING = ("train", "eval", "query", "predict", "features", "export", "report")
-"""Commands whose result is a file, and which therefore continue when their output is closed."""
+WORKING = ("train", "eval", "query", "predict", "features", "export", "keep", "report")
+"""Commands whose result is a file, and which therefore continue when their output is closed.
+
+``judge`` does so where it writes a page."""
 
 
 def run(arguments: list[str]) -> int:
@@ -78,7 +80,10 @@ def _run_and_flush(arguments: list[str]) -> int:
 def _lists(arguments: list[str]) -> bool:
     """Returns whether a command line asks for something to be printed, and for nothing else."""
     asked = ("-h", "--help", "--version", "--print_config", "--print-config")
-    return arguments[:1] not in [[name] for name in WORKING] or any(each.startswith(asked) for each in arguments)
+    works = arguments[:1] in [[name] for name in WORKING] or (
+        arguments[:1] == ["judge"] and "out" in names_of(arguments)
+    )
+    return not works or any(each.startswith(asked) for each in arguments)
 
 
 def _run(arguments: list[str], level: Loudness) -> None:
