@@ -8,6 +8,7 @@ import pytest
 from small_run import QUICK, write_image
 
 import dalib
+from dalib.__main__ import main
 from dalib.commands.main import run
 from dalib.commands.parser import SUBCOMMANDS
 from dalib.core.console import Loudness, say, say_detail, say_result
@@ -39,6 +40,20 @@ def test_a_command_that_only_prints_ends_with_its_reader(arguments, monkeypatch,
     monkeypatch.setattr(sys, "stdout", ReaderIsGone())
     assert run(arguments) == 141
     assert capfd.readouterr().err == ""
+
+
+def test_ctrl_c_while_the_command_line_is_imported_leaves_no_traceback(monkeypatch, capsys):
+    class Stop:
+        def find_spec(self, name, *_):
+            if name == "dalib.commands.main":
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "meta_path", [Stop(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "dalib.commands.main")
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "dalib: stopped\n")
 
 
 def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, folders, tmp_path, capsys):
