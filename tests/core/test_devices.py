@@ -64,6 +64,7 @@ def test_each_of_several_processes_has_its_gpu_and_a_mac_computes_on_the_cpu(mon
         ("cuda", "device='cuda': torch finds no CUDA GPU here; use device='cpu'"),
         ("meta", "device='meta': expected auto, cpu, cuda or mps"),
         ("tpu", "device='tpu': expected auto, cpu, cuda or mps"),
+        (None, "device=None: expected auto, cpu, cuda or mps"),
         ("", "expected auto, cpu, cuda or mps"),
     ],
 )

@@ -52,7 +52,7 @@ def choose_device(name: str, *, local_rank: int = 0, processes: int = 1) -> torc
         return _apple() if processes == 1 and has_mps() else torch.device("cpu")
     try:
         device = torch.device(name)
-    except RuntimeError:
+    except (RuntimeError, TypeError):  # TypeError: None, for instance, which is no name
         raise UserError(Setting("device", name), _EXPECTED) from None
     if device.type == "cuda":
         _check_cuda(name, device)
