@@ -73,6 +73,22 @@ def test_a_quiet_command_prints_results_alone_and_a_verbose_one_more(trained, fo
 
 
 @pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("allow_changes: 'no'", "--allow_changes: expected true or false, got 'no'"),
+        ("quiet: 'false'", "--quiet: expected true or false, got 'false'"),
+        ("verbose: 1", "--verbose: expected true or false, got 1"),
+        ("overwrite: 'no'", "--overwrite: expected true or false, got 'no'"),
+        ("strict: null\ndownload: 0", "--download: expected true or false, got 0"),
+    ],
+)
+def test_a_switch_in_a_file_is_true_or_false(content, told, tmp_path, capsys):
+    (tmp_path / "settings.yaml").write_text(f"{content}\n")
+    assert run(["train", "--config", str(tmp_path / "settings.yaml")]) == 2
+    assert capsys.readouterr().err == f"dalib: error: {told}\n"
+
+
+@pytest.mark.parametrize(
     ("content", "typed", "level"),
     [
         ("quiet: true", [], Loudness.QUIET),

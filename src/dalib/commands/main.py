@@ -9,7 +9,7 @@ from jsonargparse import ArgumentError
 
 from dalib.commands.arguments import loudness_in, names_of, prepared, say_of_several, written
 from dalib.commands.complaints import without_breaks
-from dalib.commands.flags import FlagSpelling
+from dalib.commands.flags import SWITCHES, FlagSpelling
 from dalib.commands.older_settings import with_older_meanings
 from dalib.commands.parser import SUBCOMMANDS, make_parser
 from dalib.commands.subcommand import Call
@@ -19,6 +19,7 @@ from dalib.core.errors import (
     RanksLostError,
     ReportedByRankZeroError,
     RunStoppedError,
+    Setting,
     TrainingDivergedError,
     UserError,
     spelled,
@@ -103,10 +104,24 @@ def _run(arguments: list[str], level: Loudness) -> None:
         given = dict(vars(parser.instantiate(parsed)[name]))
     except TypeError as error:  # a group of settings, such as data, that is no mapping
         raise UserError(f"{name}: expected settings in each group ({without_breaks(error)})") from None
+    _check_switches(given)
     with loudness(_loudness_of(given, level)):
         if command_line.note and prints_for_all():  # not before: a mistake in the arguments would stand below it
             say(f"note: {command_line.note}")
         SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))
+
+
+def _check_switches(given: dict[str, Any]) -> None:
+    """Refuses a value of a flag that takes none: a configuration file may have another one than true and false.
+
+    Raises:
+        UserError: such as the text "no", which would count as true.
+    """
+    for name in SWITCHES:
+        value = given.get(name, False)
+        if not isinstance(value, bool):
+            shown = "nothing" if value is None else repr(value) if isinstance(value, str) else value
+            raise UserError(Setting(name), f": expected true or false, got {shown}")
 
 
 def _loudness_of(given: dict[str, Any], typed: Loudness) -> Loudness:
