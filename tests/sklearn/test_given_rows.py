@@ -4,6 +4,7 @@
 
 import numpy as np
 import pytest
+from scipy import sparse
 
 from dalib.core.errors import UserError
 from dalib.sklearn import SelfEnsembleClassifier
@@ -117,3 +118,17 @@ def test_classes_are_numbered_in_their_order():
     classes, numbers = numbered_classes(np.array(["b", "a", "c", "a"]))
     assert classes.tolist() == ["a", "b", "c"]
     assert numbers.tolist() == [1, 0, 2, 0]
+
+
+@pytest.mark.parametrize("kind", [np.array, sparse.csr_array])
+def test_rows_that_are_all_the_same_are_warned_of(shifted, kind):
+    X, y, X_target, _ = (np.array(each) for each in shifted)
+    same = np.repeat(X[:1], len(X), axis=0)
+    with pytest.warns(UserWarning, match=rf"^X: no feature varies among the {len(X)} rows of the source, so that noth"):
+        SelfEnsembleClassifier(**QUICK).fit(kind(same), y, kind(X_target))
+    same = np.zeros_like(X_target)
+    with pytest.warns(UserWarning, match="^X_target: no feature varies among .* target, so that all of them get the"):
+        SelfEnsembleClassifier(**QUICK).fit(kind(X), y, kind(same))
+    both, domains = np.r_[X, same], np.r_[np.ones(len(X)), -np.ones(len(same))]
+    with pytest.warns(UserWarning, match="^X: no feature varies among .* target"):
+        SelfEnsembleClassifier(**QUICK).fit(kind(both), np.r_[y, -np.ones(len(same))], sample_domain=domains)

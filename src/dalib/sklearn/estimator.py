@@ -39,7 +39,13 @@ from dalib.run.recipe.run_models import FinishedModel, RunModels
 from dalib.run.recipe.task import Task, train_task
 from dalib.run.settings.config import EveryConfig, OptimizerConfig, SelfEnsembleConfig, TrainConfig, ViewsConfig
 from dalib.run.start.domains import Domains
-from dalib.sklearn.given_rows import checked_rows, numbered_classes, source_rows, split_into_domains
+from dalib.sklearn.given_rows import (
+    checked_rows,
+    numbered_classes,
+    source_rows,
+    split_into_domains,
+    warn_of_constant_rows,
+)
 from dalib.sklearn.groups import numbered_groups
 from dalib.sklearn.linear import LinearModel, LinearTask, is_clearly_better, matrix_of
 from dalib.sklearn.readers import (
@@ -225,10 +231,14 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
         Raises:
             UserError: a ValueError: no target, both ways at once, one class alone, or a setting out of its range.
             TrainingDivergedError: a loss that is not finite.
+
+        Warns:
+            UserWarning: rows of a domain that are all the same.
         """
         self._check_settings()
         domains = split_into_domains(self, X, y, X_target, sample_domain)
         self.classes_, numbers = numbered_classes(domains.labels)
+        warn_of_constant_rows(domains)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         together = numbered_groups(groups, domains)
         kept = self._kept_from_training(numbers, seed, together)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,32 @@ def split_into_domains(
         )
     rows = np.flatnonzero(of_source), np.flatnonzero(~of_source)
     return GivenRows(values[of_source], labels, values[~of_source], *rows, "X")
+
+
+def warn_of_constant_rows(domains: GivenRows) -> None:
+    """Warns where no feature of a table varies among the rows of a domain: its rows are all the same.
+
+    Warns:
+        UserWarning: nothing is learnt from such a source, and such target rows all get one class.
+    """
+    each_domain = (
+        ("X", domains.source, "source", "nothing can be learnt from them"),
+        (domains.argument_of_target, domains.target, "target", "all of them get the same class"),
+    )
+    for argument, rows, of, effect in each_domain:
+        if rows.ndim == 2 and _are_the_same(rows):
+            warnings.warn(
+                f"{argument}: no feature varies among the {rows.shape[0]} rows of the {of}, so that {effect}; expected "
+                "rows that differ",
+                stacklevel=3,
+            )
+
+
+def _are_the_same(rows: Any) -> bool:
+    least, most = rows.min(axis=0), rows.max(axis=0)
+    if sparse.issparse(least):
+        least, most = least.toarray(), most.toarray()
+    return bool((least == most).all())
 
 
 def checked_rows(estimator: BaseEstimator, rows: Any, argument: str, *, reset: bool, least: int) -> Any:
