@@ -18,6 +18,20 @@ def test_what_is_missing_is_named_as_it_is_typed(arguments, told, capsys):
     assert told in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["train", "--time", "-3m"], "--time: expected a value, got none; give one that begins with - as --time=VALUE"),
+        (["train", "--source", "--target", "x"], "--source: expected a value, got none; give one"),
+        (["train", "--strict=yes"], "--strict: expected no value, got yes; give --strict alone, or leave it out"),
+        (["judge", "a.csv", "b.csv", "--classes"], "--classes: expected a value, got none"),
+    ],
+)
+def test_a_value_that_is_missing_or_too_many_is_told_in_words(arguments, told, capsys):
+    assert run(arguments) == 2
+    assert capsys.readouterr().err.startswith(f"dalib: error: {told}")
+
+
 def test_flags_are_not_abbreviated(capsys):
     assert run(["train", "--source", "a", "--target", "b", "--epoch", "1"]) == 2
     assert "--epoch" in (told := capsys.readouterr().err)

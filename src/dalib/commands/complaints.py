@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Union, get_args, get_origin
@@ -29,6 +30,10 @@ _KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: 
 _KEY = 'Parser key "'
 _UNKNOWN = "unrecognized arguments: "
 _REQUIRED = "the following arguments are required: "
+_VALUE = re.compile(
+    r"argument (?P<flags>--\S+): (?:expected (?:one|at least one) argument|ignored explicit argument '(?P<given>.*)')"
+)
+"""Error of argparse about a value that is missing, or too many."""
 _NO_SUBCOMMAND = 'expected "subcommand" to be one of '
 
 
@@ -98,6 +103,11 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
         missing = [f"--{each}" if f"--{each}" in options else POSITIONAL.get(each, each.upper()) for each in missing]
         names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
         return f"expected {names}, which {'is' if len(missing) == 1 else 'are'} missing"
+    if (valued := _VALUE.fullmatch(message)) is not None:
+        flag = [each for each in valued["flags"].split("/") if not each.endswith("+")][-1]
+        if valued["given"] is not None:
+            return f"{flag}: expected no value, got {valued['given']}; give {flag} alone, or leave it out"
+        return f"{flag}: expected a value, got none; give one that begins with - as {flag}=VALUE"
     if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
         name = message.rsplit("'", 2)[1]
         return f"{name}: no such setting{meant_setting(name, [option.lstrip('-') for option in options])}"
