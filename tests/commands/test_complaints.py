@@ -59,3 +59,17 @@ def test_a_word_in_place_of_a_share_is_answered_with_the_range(capsys):
     assert run(["train", "--model.domain_statistics", "off"]) == 2
     expected = "--model.domain_statistics: expected a number from 0 to 1, auto or joined, got off"
     assert expected in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("more", [[], ["--print_config"], ["--print_config=skip_default"]])
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("data:\n  sze: 3\n", "data.sze: no such setting; did you mean data.size? (see dalib train --help)\n"),
+        ("stepz: 3\n", "stepz: no such setting; did you mean steps?"),
+    ],
+)
+def test_a_setting_of_a_file_that_does_not_exist_is_named(content, told, more, tmp_path, capsys):
+    (tmp_path / "a.yaml").write_text(content)
+    assert run(["train", "--config", str(tmp_path / "a.yaml"), *more]) == 2
+    assert capsys.readouterr().err.startswith(f"dalib: error: {told}")

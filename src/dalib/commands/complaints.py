@@ -34,6 +34,10 @@ _VALUE = re.compile(
     r"argument (?P<flags>--\S+): (?:expected (?:one|at least one) argument|ignored explicit argument '(?P<given>.*)')"
 )
 """Error of argparse about a value that is missing, or too many."""
+_KEY_OF_FILE = re.compile(
+    r"(?:Group '([^']+)' does not accept option '([^']+)'|Option '([^']+)' is not accepted)", re.DOTALL
+)
+"""Error about a key of a file that --print_config was to print, which has no parser of the subcommand."""
 _NO_SUBCOMMAND = 'expected "subcommand" to be one of '
 
 
@@ -66,6 +70,10 @@ class Parser(ArgumentParser):
             commands = self._subcommands_action
             name = message.removeprefix(_REQUIRED).split(".")[0]
             found = None if commands is None else commands._name_parser_map.get(name)
+        if found is None and _KEY_OF_FILE.fullmatch(message):
+            commands = self._subcommands_action
+            every = [] if commands is None else commands._name_parser_map.values()
+            found = next((each for each in every if "--config" in each._option_string_actions), None)
         return self if found is None else found
 
 
@@ -108,8 +116,9 @@ def complaint(message: str, error: Exception | None, parser: ArgumentParser) -> 
         if valued["given"] is not None:
             return f"{flag}: expected no value, got {valued['given']}; give {flag} alone, or leave it out"
         return f"{flag}: expected a value, got none; give one that begins with - as {flag}=VALUE"
-    if hasattr(error, "subcommand_parser"):  # a key in a file; its name is the last one between quotes
-        name = message.rsplit("'", 2)[1]
+    of_file = _KEY_OF_FILE.fullmatch(message)
+    if of_file is not None or hasattr(error, "subcommand_parser"):  # a key in a file
+        name = ".".join(filter(None, of_file.groups())) if of_file is not None else message.rsplit("'", 2)[1]
         return f"{name}: no such setting{meant_setting(name, [option.lstrip('-') for option in options])}"
     about_keys = [each for each in _with_causes(error) if str(each).startswith(_KEY)]
     if about_keys:
