@@ -251,3 +251,15 @@ def test_words_of_messages():
 def test_an_array_without_pixels_is_no_image(empty):
     with pytest.raises(ValueError, match="an array without pixels, of shape"):
         picture_of(empty)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "LA", "RGBA", "CMYK"])
+def test_a_picture_is_turned_upright_before_it_is_put_on_white(mode):
+    image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40).convert(mode)
+    exif = image.getexif()
+    exif[0x0112] = 6  # orientation: a quarter turn
+    image.info["exif"] = exif.tobytes()
+    seen = picture_of(image)
+    assert seen.size == (2, 3)
+    assert np.asarray(seen.convert("L")).tolist() == [[120, 0], [160, 40], [200, 80]]
+    assert image.size == (3, 2)  # somebody's image stays as it is

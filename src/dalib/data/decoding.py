@@ -400,9 +400,24 @@ def _upright(image: Image.Image) -> Image.Image:
     try:
         ImageOps.exif_transpose(image, in_place=True)
     except Exception:
-        image = image.copy()
-        for key in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
-            image.info.pop(key, None)
+        return _without_exif(image)
+    return image
+
+
+def upright_copy(image: Image.Image) -> Image.Image:
+    """Returns a copy of somebody's image that is upright by its EXIF data, which stays as it is; damaged ones are
+    ignored."""
+    image.load()
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:
+        return _without_exif(image)
+
+
+def _without_exif(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    for key in ("exif", "Raw profile type exif", "xmp", "XML:com.adobe.xmp"):
+        image.info.pop(key, None)
     return image
 
 

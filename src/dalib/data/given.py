@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
@@ -57,6 +56,8 @@ from dalib.data.unreadable import refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from PIL import Image
 
 MOST_IN_VAIN = 32
 """Images of a data set of which none can be read, before the rest is not tried: a wrong transform spoils all."""
@@ -425,8 +426,6 @@ def _image_or_path(image: Any) -> Image.Image | Path:
         if is_url(str(image)):
             raise ValueError(NO_URL)
         return Path(expanded(image)).absolute()
-    if isinstance(image, Image.Image):
-        image = ImageOps.exif_transpose(image)
     return picture_of(image)
 
 

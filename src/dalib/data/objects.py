@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import some_quoted
-from dalib.data.decoding import opaque
+from dalib.data.decoding import opaque, upright_copy
 from dalib.data.spelling import Classes, require_labels, united
 
 if TYPE_CHECKING:
@@ -228,13 +228,13 @@ def one_by_one(images: Any, argument: str) -> list[Any] | None:
 
 
 def picture_of(image: Any) -> Image.Image:
-    """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image.
+    """Converts a PIL image, array or tensor, as a data set yields, to an opaque PIL image, upright by its EXIF data.
 
     Raises:
         ValueError: another type, shape or scale.
     """
     if isinstance(image, Image.Image):
-        return opaque(image)
+        return opaque(upright_copy(image))  # upright first: what is put on white has no EXIF data any more
     if isinstance(image, Tensor):
         values = image.detach().cpu()
         array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from dalib.core.devices import choose_device
 from dalib.core.errors import Call, Setting, UserError
@@ -256,9 +256,7 @@ class Predictor:
             if path.is_dir():
                 raise ValueError("a folder; give the paths of its images in a list")
             return read_pixels(path, preprocessing)
-        if isinstance(image, Image.Image):
-            image = ImageOps.exif_transpose(image)
-        elif not isinstance(image, np.ndarray | torch.Tensor):
+        if not isinstance(image, Image.Image | np.ndarray | torch.Tensor):
             raise ValueError(
                 "expected a path, the bytes of a file, a PIL image, an array or a tensor, "
                 f"got {type(image).__name__}; give several images in a list"
