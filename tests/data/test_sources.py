@@ -170,6 +170,12 @@ def test_a_class_that_the_model_does_not_know_is_refused(tmp_path):
         open_labelled(str(two_classes(tmp_path)), GREY, ("bird", "cat"))
 
 
+def test_a_class_that_models_of_other_origin_do_not_know_is_refused_without_a_run(tmp_path):
+    with pytest.raises(UserError, match=r"^source=.*: the models do not know .*'dog'; their .*them$") as refused:
+        open_labelled(str(two_classes(tmp_path)), GREY, ("bird", "cat"), argument="source", of_run=False)
+    assert "trained" not in str(refused.value)
+
+
 def test_a_class_that_is_spelled_otherwise_is_refused_with_the_nearest_name(tmp_path):
     with pytest.raises(
         UserError,

@@ -226,6 +226,7 @@ def open_labelled(
     *,
     argument: str = "data",
     others: bool = False,
+    of_run: bool = True,
     **options: Unpack[ReadingOptions],
 ) -> LabelledImages:
     """Opens a labelled set to evaluate a model with ``classes`` on: ``digits-held-out``, a named set, class folders,
@@ -238,6 +239,7 @@ def open_labelled(
         where: one set, by its name or path, as for :func:`open_source`; so are the options.
         argument: the argument that errors name.
         others: images of classes that the model does not know are of a class ``unknown``, after the model's.
+        of_run: the classes are those of a run, and not of models of other origin.
 
     Raises:
         UserError: as :func:`open_source`, and a class whose name the model does not know, but with ``others``.
@@ -263,7 +265,7 @@ def open_labelled(
         found = [known.find(name) for name in labelled.classes]
         positions = torch.tensor([len(classes) - 1 if each is None else each for each in found])
     else:
-        positions = torch.tensor(positions_of_classes(labelled.classes, classes, argument, where))
+        positions = torch.tensor(positions_of_classes(labelled.classes, classes, argument, where, of_run=of_run))
     return LabelledImages(
         labelled.images,
         positions[labelled.labels],
@@ -274,8 +276,14 @@ def open_labelled(
     )
 
 
-def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument: str, where: str) -> list[int]:
+def positions_of_classes(
+    names: Sequence[str], classes: Sequence[str], argument: str, where: str, *, of_run: bool = True
+) -> list[int]:
     """Returns the positions in a model's ``classes`` of the classes of a labelled set, by their names.
+
+    Args:
+        argument, where: name and value in errors.
+        of_run: the model is that of a run; False for several of other origin, which no run was trained for.
 
     Raises:
         UserError: a class that the model does not know.
@@ -288,6 +296,12 @@ def positions_of_classes(names: Sequence[str], classes: Sequence[str], argument:
         if not _is_folder(where):
             what = "classes" if len(unknown) > 1 else "class"
             remedy = "Give these images one of its classes, or leave them out"
+        if not of_run:
+            raise UserError(
+                Setting(argument, where),
+                f": the models do not know the {what} {some_quoted(unknown)}; their classes are "
+                f"{some_quoted(classes)}. {remedy}{near}",
+            )
         raise UserError(
             Setting(argument, where),
             f": the model does not know the {what} {some_quoted(unknown)}; it was trained on ",

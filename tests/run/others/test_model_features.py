@@ -45,6 +45,13 @@ def test_features_are_computed_of_the_images_that_judge_alone(pictures, monkeypa
     assert computed == [40, 24, 3, 24]
 
 
+def test_a_source_of_other_classes_is_refused_without_a_run(pictures):
+    given = GivenFeatures(None, pictures / "target", pictures / "source")
+    names = [f"{number:02d}.png" for number in range(40)]
+    with pytest.raises(UserError, match=r"^source=.*: the models do not know the class folders 'bee'; their classes"):
+        given.representation(torch.arange(40), 40, names, ("ant", "wasp"))
+
+
 @pytest.mark.parametrize("ending", [".npz", ".parquet", ""])
 def test_what_dalib_features_wrote_is_found_by_the_names_of_the_images(ending, tmp_path):
     if ending == ".parquet":

@@ -125,6 +125,7 @@ class GivenFeatures:
                     network.preprocessing,
                     classes,
                     argument="source",
+                    of_run=False,
                     cache="disk",
                     on_progress=progress,
                     on_note=say_note,
