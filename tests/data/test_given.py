@@ -181,6 +181,12 @@ def test_an_item_that_raises_is_told_with_its_number_and_refused_if_strict():
         keep_labelled(Broken(pictures(), NUMBERS), strict=True)
 
 
+def test_a_masked_label_in_a_pair_is_a_missing_one():
+    labels = np.ma.masked_array([0, 1, 0], mask=[False, True, False])
+    with pytest.raises(UserError, match=r"^source: row 1 has no label"):
+        keep_labelled([*zip(PIXELS[:3], labels, strict=True)])
+
+
 def test_a_missing_label_is_told_with_the_number_of_its_item_though_others_cannot_be_read():
     first, second = pictures()[:2]
     with pytest.raises(UserError, match="row 2 has no label"):

@@ -263,3 +263,25 @@ def test_a_picture_is_turned_upright_before_it_is_put_on_white(mode):
     assert seen.size == (2, 3)
     assert np.asarray(seen.convert("L")).tolist() == [[120, 0], [160, 40], [200, 80]]
     assert image.size == (3, 2)  # somebody's image stays as it is
+
+
+MASKED = np.ma.masked_array(np.full((3, 8, 8), 100, np.uint8), mask=False)
+MASKED[0, 0, 0] = np.ma.masked
+
+
+def test_masked_pixels_are_refused_and_a_mask_of_none_is_not():
+    for convert in (channels_first, as_bytes, lambda images, argument: as_bytes(images / 255.0, argument)):
+        with pytest.raises(UserError, match=r"^images: .*without a mask.*; give images\.filled\(VALUE\)$"):
+            convert(MASKED, "images")
+    with pytest.raises(ValueError, match="without a mask"):
+        picture_of(MASKED[0])
+    assert channels_first(MASKED[1:], "images").shape == (2, 1, 8, 8)
+    assert picture_of(MASKED[1]).size == (8, 8)
+
+
+@pytest.mark.parametrize("convert", [lambda labels: labels, list])
+def test_a_masked_label_is_a_missing_one(convert):
+    labels = np.ma.masked_array([0, 1, 0], mask=[False, True, False])
+    with pytest.raises(UserError, match=r"^labels: row 1 has no label"):
+        labels_of(convert(labels), None, 3, "labels")
+    assert labels_of(convert(labels[::2]), None, 2, "labels")[0].tolist() == [0, 0]

@@ -430,6 +430,8 @@ def _image_or_path(image: Any) -> Image.Image | Path:
 
 
 def _plain(label: Any) -> Any:
+    if label is np.ma.masked:  # a missing one, whose number would be 0
+        return None
     return label.item() if isinstance(label, np.generic | np.ndarray | Tensor) and not label.ndim else label
 
 

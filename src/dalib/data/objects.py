@@ -233,6 +233,8 @@ def picture_of(image: Any) -> Image.Image:
     Raises:
         ValueError: another type, shape or scale.
     """
+    if _has_masked(image):
+        raise ValueError(_MASKED)
     if isinstance(image, Image.Image):
         return opaque(upright_copy(image))  # upright first: what is put on white has no EXIF data any more
     if isinstance(image, Tensor):
@@ -276,6 +278,8 @@ def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
         UserError: values of another kind, floats beyond that scale, or whole numbers that are not of the scale
             [0, 255]; where none is above 1, 1 may be white.
     """
+    if _has_masked(images):
+        raise UserError(Setting(argument), f": {_MASKED}")
     if isinstance(images, Tensor):
         images = images.detach().cpu()
         array = (images.float() if images.is_floating_point() else images).numpy()  # NumPy has no bfloat16
@@ -302,6 +306,14 @@ def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
             )
         found[number] = np.rint(image * 255)
     return found
+
+
+def _has_masked(values: Any) -> bool:
+    """Returns whether values are an array of numpy.ma, of which some are masked: what lies below is anything."""
+    return isinstance(values, np.ma.MaskedArray) and bool(np.ma.is_masked(values))
+
+
+_MASKED = "expected images without a mask, got an array of which some pixels are masked; give images.filled(VALUE)"
 
 
 def _bytes_of_whole_numbers(array: np.ndarray, argument: str) -> np.ndarray:
@@ -331,6 +343,8 @@ def channels_first(images: Any, argument: str) -> np.ndarray:
     Raises:
         UserError: another type, no images, or a shape that is none of them, or two.
     """
+    if _has_masked(images):
+        raise UserError(Setting(argument), f": {_MASKED}")
     array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asarray(images)
     axis = axis_of_channels(array, argument)
     if axis is None:
@@ -429,13 +443,16 @@ def _checked_labels(
     labels: Any, classes: tuple[str, ...] | None, count: int, argument: str
 ) -> NDArray[np.int64] | list[str]:
     """Returns labels as numbers of classes, or as names of them; errors are those of :func:`labels_of`."""
+    if isinstance(labels, list | tuple):
+        labels = [None if each is np.ma.masked else each for each in labels]
     values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise UserError(
             Setting(argument),
             f": expected one label for each of the {count} images, got {values.shape}{_remedy_of_shape(values, count)}",
         )
-    given: list[Any] = values.tolist()
+    # of an array of numpy.ma, what is masked is None, whatever lies below
+    given: list[Any] = (labels if isinstance(labels, np.ma.MaskedArray) else values).tolist()
     require_labels(given, argument, classes or ())
     if values.dtype.kind in "UO" and all(isinstance(each, str) for each in given):
         if classes is not None:

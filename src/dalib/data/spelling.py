@@ -7,6 +7,8 @@ import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from dalib.core.errors import Setting, UserError
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def is_missing(label: object) -> bool:
     if isinstance(label, str):
         text = label.strip()
         return text in _MISSING_AS_WRITTEN or text.lower() in _MISSING_IN_ANY_CASE
+    if label is np.ma.masked:
+        return True
     try:
         return label is None or bool(label != label)  # NaN and NaT differ from themselves
     except TypeError:  # pandas.NA is neither equal nor unequal
