@@ -425,8 +425,16 @@ def _image_or_path(image: Any) -> Image.Image | Path:
     if is_place(image):
         if is_url(str(image)):
             raise ValueError(NO_URL)
-        return Path(expanded(image)).absolute()
+        path = Path(expanded(image)).absolute()
+        if not _can_be_listed(str(path)):
+            raise ValueError("a path that is not text in UTF-8, which no list can hold; rename the file")
+        return path
     return picture_of(image)
+
+
+def _can_be_listed(path: str) -> bool:
+    """Returns whether a list, which is a file in UTF-8, can hold a path; names on Linux are any bytes."""
+    return "\0" not in path and path.encode(errors="replace").decode() == path
 
 
 def _plain(label: Any) -> Any:
