@@ -8,7 +8,16 @@ from torch.utils.data import ConcatDataset, DataLoader, Subset
 
 from dalib.core.errors import UserError
 from dalib.data.decoding import opaque
-from dalib.data.objects import as_bytes, channels_first, items_of, kind_of, labels_of, numbered, picture_of
+from dalib.data.objects import (
+    as_bytes,
+    channels_first,
+    items_of,
+    kind_of,
+    labels_of,
+    names_of_labels,
+    numbered,
+    picture_of,
+)
 
 
 class Pairs(list):
@@ -285,3 +294,10 @@ def test_a_masked_label_is_a_missing_one(convert):
     with pytest.raises(UserError, match=r"^labels: row 1 has no label"):
         labels_of(convert(labels), None, 3, "labels")
     assert labels_of(convert(labels[::2]), None, 2, "labels")[0].tolist() == [0, 0]
+
+
+def test_a_label_beyond_64_bits_with_a_sign_becomes_no_other_number():
+    labels = np.array([2**63 + 5, 7], np.uint64)
+    with pytest.raises(UserError, match=r"^labels: expected labels below 2\*\*63, got 9223372036854775813; give"):
+        names_of_labels(labels, None, 2, "labels")
+    assert names_of_labels(labels.astype(str), None, 2, "labels") == ["9223372036854775813", "7"]

@@ -471,6 +471,8 @@ def _checked_labels(
     if low < 0 or (classes is not None and high >= len(classes)):
         most = "" if classes is None else f" to {len(classes) - 1} ({some_quoted(classes)})"
         raise UserError(Setting(argument), f": expected labels from 0{most}, got {low} to {high}")
+    if high > np.iinfo(np.int64).max:
+        raise UserError(Setting(argument), f": expected labels below 2**63, got {high}; give them as text")
     return values.astype(np.int64)
 
 
