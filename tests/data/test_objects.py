@@ -301,3 +301,9 @@ def test_a_label_beyond_64_bits_with_a_sign_becomes_no_other_number():
     with pytest.raises(UserError, match=r"^labels: expected labels below 2\*\*63, got 9223372036854775813; give"):
         names_of_labels(labels, None, 2, "labels")
     assert names_of_labels(labels.astype(str), None, 2, "labels") == ["9223372036854775813", "7"]
+
+
+def test_labels_that_are_identifiers_do_not_fill_the_memory_with_classes():
+    with pytest.raises(UserError, match=r"^labels: a label of 2000000000 means 2000000001 classes, and there are 2 im"):
+        labels_of([0, 2_000_000_000], None, 2, "labels")
+    assert labels_of([1, 1], None, 2, "labels")[1] == ("0", "1")

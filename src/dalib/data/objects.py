@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.words import some_quoted
+from dalib.core.words import counted, some_quoted
 from dalib.data.decoding import opaque, upright_copy
 from dalib.data.spelling import Classes, require_labels, united
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _NO_DATA_SET = (dict, tuple, bytes, bytearray)  # that have a length and items
 _RGBA = 4  # channels
 _WHITE = 255
+_MANY = 100_000  # classes of which more than there are images are a mistake
 
 
 class Items:
@@ -409,7 +410,14 @@ def labels_of(
     """
     given = _checked_labels(labels, classes, count, argument)
     if isinstance(given, np.ndarray):
-        return torch.from_numpy(given), classes or tuple(map(str, range(int(given.max()) + 1)))
+        greatest = int(given.max())
+        if classes is None and greatest >= max(len(given), _MANY):  # their names might fill the memory
+            raise UserError(
+                Setting(argument),
+                f": a label of {greatest} means {greatest + 1} classes, and there are ",
+                f"{counted(len(given), 'image')}; number the classes from 0 on, or give their names",
+            )
+        return torch.from_numpy(given), classes or tuple(map(str, range(greatest + 1)))
     numbers, names = _numbers_of_names(given, classes)
     return torch.tensor(numbers), names
 
