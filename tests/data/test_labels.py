@@ -228,3 +228,13 @@ def test_a_path_of_windows_is_found(tmp_path, path):
     assert read(tmp_path, f"path,label\n{path},cat\n").rows.tolist() == [4]
     own = ["photos/x/a.png", r"photos/x\a.png"]  # a file whose name has a backslash comes first
     assert read(tmp_path, "path,label\nx\\a.png,cat\n", own).rows.tolist() == [1]
+
+
+def test_a_line_of_json_without_a_label_has_none_whatever_the_classes_are(tmp_path):
+    file = tmp_path / "few.jsonl"
+    file.write_text(
+        '{"path": "a.png", "label": "None"}\n{"path": "=1+1.png"}\n'
+        '{"path": "x/a.png", "label": null}\n{"path": "b, c.png", "label": NaN}\n'
+    )
+    given = read_target_labels(file, NAMES, ("None", "nan"), "photos", argument="labels")
+    assert (given.rows.tolist(), given.labels.tolist(), given.listed) == ([0], [0], 4)

@@ -209,7 +209,9 @@ def _label_and_class(
     """Returns a row's label, empty for an unlabelled image, and the position of its class, if any."""
     label = label_in(fields, line, refuse)
     position = known.find(label) if isinstance(label, str) else None
-    if position is None and is_missing(label) and str(label).lower() not in map(str.lower, classes):
+    # a text such as None may be a class in another case; a line of JSON without a label has no text
+    is_text = isinstance(label, str)
+    if position is None and is_missing(label) and not (is_text and label.lower() in map(str.lower, classes)):
         return "", None
     return str(label), position
 
