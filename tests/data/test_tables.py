@@ -26,6 +26,7 @@ def rows(text: str, name: str = "list.csv", columns=("path", "label")):
         '"sep=|"\npath|label\na.png|cat\n',
         '"path";"label"\n"a.png";"cat"\n',
         "Path,LABEL\na.png,cat\n",
+        '"path", "label"\n"a.png", "cat"\n',
     ],
 )
 def test_every_spreadsheets_way_is_read(text):
@@ -42,6 +43,11 @@ def test_a_delimiter_between_quotes_is_none():
     assert delimiter_of('"a;b",c') == ","
     assert delimiter_of("") == ","
     assert delimiter_of("\n\npath\tlabel") == "\t"
+
+
+def test_quotes_count_after_spaces_and_a_name_may_begin_with_one():
+    assert [row for _, row in rows('path, label\na.png, "cat, black"\n')] == [{"path": "a.png", "label": "cat, black"}]
+    assert [row["path"] for _, row in rows("label,path\ncat, a.png\n")] == [" a.png"]
 
 
 def test_lines_are_counted_as_an_editor_does():

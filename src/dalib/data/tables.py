@@ -74,7 +74,9 @@ def fields_of(text: str, refuse: Refuse) -> Iterator[tuple[int, list[str]]]:
     delimiter = delimiter_of(text)
     body = io.StringIO(text if named is None else text[named.end() :], newline="")
     try:
-        reader = csv.reader(body, strict=True, delimiter=delimiter)
+        # only where quotes follow spaces, since the name of a file may begin with one
+        spaced = re.search(f'{re.escape(delimiter)} +"', text) is not None
+        reader = csv.reader(body, strict=True, delimiter=delimiter, skipinitialspace=spaced)
     except (ValueError, TypeError) as error:  # Python 3.13 refuses a quote or an end of line here
         raise refuse(1, f"not CSV ({error})") from error
     before = skipped
