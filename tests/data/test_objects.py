@@ -307,3 +307,9 @@ def test_labels_that_are_identifiers_do_not_fill_the_memory_with_classes():
     with pytest.raises(UserError, match=r"^labels: a label of 2000000000 means 2000000001 classes, and there are 2 im"):
         labels_of([0, 2_000_000_000], None, 2, "labels")
     assert labels_of([1, 1], None, 2, "labels")[1] == ("0", "1")
+
+
+@pytest.mark.parametrize("size", [(0, 0), (0, 5), (5, 0)])
+def test_a_picture_that_was_cut_to_nothing_is_no_image(size):
+    with pytest.raises(ValueError, match="without pixels, of size"):
+        picture_of(Image.new("RGB", size))

@@ -237,6 +237,8 @@ def picture_of(image: Any) -> Image.Image:
     if _has_masked(image):
         raise ValueError(_MASKED)
     if isinstance(image, Image.Image):
+        if not all(image.size):
+            raise ValueError(f"expected an image, got one without pixels, of size {image.size}")
         return opaque(upright_copy(image))  # upright first: what is put on white has no EXIF data any more
     if isinstance(image, Tensor):
         values = image.detach().cpu()
