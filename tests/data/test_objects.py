@@ -241,6 +241,7 @@ def test_labels_are_numbers_or_names():
         ([[1, 0], [0, 1]], r"got \(2, 2\); of one column for each class, give labels.argmax\(1\)$"),
         ([0.5, 1.0], "whole numbers or names, got float64$"),
         ([0.0, 1.0], r"got float64; give labels.astype\(int\)$"),
+        ([b"cat", b"dog"], r"got \|S3; give labels.astype\(str\)$"),
         ([False, True], r"got bool; give labels.astype\(int\)$"),
         ([0, 2], r"from 0 to 1 \('cat', 'dog'\), got 0 to 2"),
         (["cat", "owl"], "the labels 'owl' are none of the classes 'cat', 'dog'"),

@@ -476,6 +476,7 @@ def _checked_labels(
     if values.dtype.kind not in "iu":
         whole = values.dtype.kind == "b" or (values.dtype.kind == "f" and bool((values == np.rint(values)).all()))
         remedy = "; give labels.astype(int)" if whole else ""
+        remedy = "; give labels.astype(str)" if values.dtype.kind == "S" else remedy  # as h5py reads text
         raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}{remedy}")
     low, high = int(values.min()), int(values.max())
     if low < 0 or (classes is not None and high >= len(classes)):
