@@ -199,6 +199,22 @@ def test_of_several_images_of_a_sample_the_plain_one_counts(tmp_path):
     assert [each.reason for each in listing.left_out] == ["another image of the sample 1"] * 2
 
 
+def test_members_that_are_not_used_are_told_with_their_reasons_and_not_by_endings_that_are_read(tmp_path):
+    members = {
+        "1.png": picture(3),
+        "1.seg.png": picture(1),
+        "2.png": picture(4),
+        "2.seg.png": picture(1),
+        "2.xyz": b"",
+        "/3.png": picture(1),
+    }
+    where = pack(tmp_path / "s.tar", members)
+    assert of(where, labelled=False).notes == (
+        f"{where}: not used, by their endings: .xyz 1; members of archives: 2 (another image of the sample), "
+        "1 (its name leaves the archive)",
+    )
+
+
 def test_what_is_before_the_damage_of_an_archive_is_read(tmp_path):
     shard = pack(tmp_path / "s.tar", {f"{n}.png": picture(n) + bytes(3000) for n in range(4)})
     shard.write_bytes(shard.read_bytes()[: 2 * 4096])

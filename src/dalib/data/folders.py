@@ -45,11 +45,13 @@ PARTS = frozenset(
 HIDDEN = "hidden"
 BESIDE = "beside the class folders"
 NO_ENDING = "without an ending, and no image by its first bytes"
+OF_SAMPLE = "another image of the sample"
 
 MOST_NAMED = 5
 """Folders in a message."""
 
 _MAX_LISTED = 10
+_NOT_READ = "is not the ending of an image that is read"
 
 
 def left_behind(name: str) -> str:
@@ -62,7 +64,7 @@ def reason_not_read(ending: str) -> str:
     if not ending:
         return NO_ENDING
     remedy = remedy_for(ending)
-    return f"{ending} is not the ending of an image that is read{f'; to read it: {remedy}' if remedy else ''}"
+    return f"{ending} {_NOT_READ}{f'; to read it: {remedy}' if remedy else ''}"
 
 
 def describe_unused(where: str | Path, left_out: Sequence[Unreadable]) -> str:
@@ -74,14 +76,17 @@ def describe_unused(where: str | Path, left_out: Sequence[Unreadable]) -> str:
     endings: Counter[str] = Counter()
     hidden = 0
     folders: Counter[tuple[str, str]] = Counter()
+    members: Counter[str] = Counter()
     for each in left_out:
         path = PurePath(each.path)
         if each.reason == HIDDEN:
             hidden += path.suffix.lower() in image_endings()
         elif each.reason.startswith("a folder, "):
             folders[path.name, each.reason.removeprefix("a folder, ")] += 1
-        elif each.reason != BESIDE:  # told by itself
+        elif each.reason == NO_ENDING or _NOT_READ in each.reason:
             endings[path.suffix.lower()] += 1
+        elif each.reason != BESIDE:  # told by itself
+            members[OF_SAMPLE if each.reason.startswith(OF_SAMPLE) else each.reason] += 1
     parts = []
     if endings:
         parts.append(f"by their endings: {_counted(endings)}")
@@ -91,6 +96,8 @@ def describe_unused(where: str | Path, left_out: Sequence[Unreadable]) -> str:
         listed = [f"{name} {count} ({what})" for (name, what), count in folders.most_common(_MAX_LISTED)]
         more = f" and {len(folders) - _MAX_LISTED} other names" if len(folders) > _MAX_LISTED else ""
         parts.append(f"folders: {', '.join(listed)}{more}")
+    if members:
+        parts.append(f"members of archives: {', '.join(f'{count} ({why})' for why, count in members.most_common())}")
     return f"{where}: not used, {'; '.join(parts)}" if parts else ""
 
 

@@ -29,7 +29,7 @@ import numpy as np
 
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable
-from dalib.data.folders import HIDDEN, reason_not_read
+from dalib.data.folders import HIDDEN, OF_SAMPLE, reason_not_read
 from dalib.data.formats import image_endings
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def read_contents(shard: Path) -> Contents:
             row, is_plain = plain[key]
             if ending in endings and not is_plain:  # 7.seg.png came before 7.jpg
                 found.images[row], plain[key] = span, (row, True)
-            found.left_out.append(Unreadable(f"{shard}/{name}", f"another image of the sample {key}"))
+            found.left_out.append(Unreadable(f"{shard}/{name}", f"{OF_SAMPLE} {key}"))
     _remember(found)
     return found
 
