@@ -138,6 +138,11 @@ def test_captions_are_no_classes(tmp_path):
         ({"1.png": b""}, r"nothing tells the class of .*s.tar/1; expected a member 1.cls, .json"),
         ({"1.png": b"", "1.cls": b"dog", "2.png": b""}, r"in .cls members, and .*s.tar/2 has none; add it"),
         ({"1.png": b"", "1.cls": b"dog", "2.png": b"", "2.cls": b"nan"}, r"s.tar/2 has none"),
+        (
+            {"1.png": b"", "1.json": b'{"cls": 1}', "2.png": b"", "2.json": b'{"cls": 1.5}'},
+            r"s.tar/2 has 1.5, which is no name of a class; write a text or a whole number, or leave the sample out$",
+        ),
+        ({"1.png": b"", "1.json": b'{"cls": 1.0}'}, r"\(with the field .*cls, a text or a whole number\) or \.txt"),
         ({"1.png": b"", "1.json": b"{"}, r"1.json cannot be read"),
         ({"1.png": b"", "1.cls": b"\xff"}, r"1.cls cannot be read"),
         ({"1.txt": b"dog"}, r"expected images .* in the archive, found none"),

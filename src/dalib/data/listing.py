@@ -378,9 +378,14 @@ def _labels_in_shards(
         raise UserError(
             Setting(argument, where),
             f": nothing tells the class of {flat}; expected a member {Path(flat).name}.cls, .json (with the field ",
-            f"{' or '.join(JSON_FIELDS)}) or .txt beside the image, or a folder with the class's name in its key",
+            f"{' or '.join(JSON_FIELDS)}, a text or a whole number) or .txt beside the image, or a folder with the ",
+            "class's name in its key",
         )
     return [key.split("/")[0] for each in contents for key in each.keys], "the folders in their keys"
+
+
+def _no_name(label: object) -> str:
+    return f"{str(label)[:80]}, which is no name of a class; write a text or a whole number"
 
 
 def _labels_by_member(
@@ -401,14 +406,14 @@ def _labels_by_member(
                 label = str(label)
             if isinstance(label, str) and (known.find(label) is not None or not is_missing(label)):
                 names.append(label)
-            else:
-                missing = missing or f"{each.shard}/{key}"
+            elif not missing:
+                missing = f"{each.shard}/{key} has {'none; add it' if is_missing(label) else _no_name(label)}"
     if not names or (ending == "txt" and len(names) > _FEW and 2 * len(set(names)) > len(names)):
         return None
     if missing:
         raise UserError(
             Setting(argument, where),
-            f": the classes are in .{ending} members, and {missing} has none; add it, or leave the sample out",
+            f": the classes are in .{ending} members, and {missing}, or leave the sample out",
         )
     return names
 
