@@ -18,6 +18,7 @@ from dalib.data.decoding import (
     ImageHeader,
     decode,
     free_memory,
+    is_constant,
     pillow_warnings_as_errors,
     read_header,
     read_headers,
@@ -368,3 +369,19 @@ def test_without_such_a_report_the_free_pages_are_counted(content, tmp_path, mon
     monkeypatch.setattr(decoding, "MEMORY", tmp_path / "meminfo")
     monkeypatch.setattr(os, "sysconf", {"SC_AVPHYS_PAGES": 7, "SC_PAGE_SIZE": 4096}.__getitem__)
     assert free_memory() == 7 * 4096
+
+
+def test_a_picture_without_anything_to_see_is_constant_whatever_its_hidden_colours_are(tmp_path):
+    clear = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    clear[..., 3] = 0
+    half_white = np.full((8, 8, 4), 255, np.uint8)
+    half_white[:4, :, 3] = 128
+    twice = Image.new("P", (8, 8))
+    twice.putpixel((0, 0), 1)
+    twice.putpalette([7, 7, 7] * 2)
+    for name, image in (("clear", Image.fromarray(clear)), ("white", Image.fromarray(half_white)), ("palette", twice)):
+        image.save(tmp_path / f"{name}.png")
+        assert is_constant(tmp_path / f"{name}.png"), name
+    clear[0, 0] = (0, 0, 0, 255)
+    Image.fromarray(clear).save(tmp_path / "dot.png")
+    assert not is_constant(tmp_path / "dot.png")

@@ -233,10 +233,13 @@ _ORIENTATION = 0x0112
 
 
 def is_constant(path: Path) -> bool:
-    """Returns whether the pixels of a file are all equal; False if it cannot be read."""
+    """Returns whether the pixels of a file are all equal, as they are read; False if it cannot be read.
+
+    What is transparent is white, whatever colours are below.
+    """
     try:
         with pillow_warnings_as_errors(), opened(path) as image:
-            extremes = image.convert("RGBA" if "transparency" in image.info else image.mode).getextrema()
+            extremes = opaque(image).getextrema()
     except Exception:
         return False
     pairs = extremes if isinstance(extremes[0], tuple) else [extremes]
