@@ -399,3 +399,16 @@ def test_a_path_that_no_list_can_hold_is_listed_as_unreadable_and_named_as_it_is
     assert "rename the file" in given.unreadable[0].reason
     with pytest.raises(UserError, match=r"^target='list': 1 image cannot be read: list/0: a path that is not text"):
         keep_unlabelled([tmp_path / name, tmp_path / "b.png"], strict=True)
+
+
+@pytest.mark.parametrize("empty", ["", " "])
+def test_an_empty_path_is_not_the_folder_one_is_in(empty, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, picture in zip("abc", pictures()[:3], strict=True):
+        picture.save(tmp_path / f"{name}.png")
+    of_target = keep_unlabelled([empty, "b.png"])
+    of_source = keep_labelled((["a.png", empty, "b.png"], ["cat", "cat", "dog"]))
+    assert of_target.files == (tmp_path / "b.png",)
+    assert of_source.files == (tmp_path / "a.png", tmp_path / "b.png")
+    for given in (of_target, of_source):
+        assert [each.reason for each in given.unreadable] == ["expected the path of an image, got an empty text"]

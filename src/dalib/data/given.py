@@ -277,7 +277,7 @@ def _sequence_of(images: Any, argument: str) -> Sequence[Any]:
     if several is not None:
         if not several:
             raise UserError(Setting(argument), ": expected at least one image, got none")
-        return [Path(expanded(each)) if is_place(each) else each for each in several]
+        return [Path(expanded(each)) if is_place(each) and not _is_empty(each) else each for each in several]
     stream = hasattr(images, "__iter__") and not hasattr(images, "__len__")
     remedy = "; images are read several times, and a stream is not: give a list of them" if stream else ""
     raise UserError(
@@ -287,10 +287,15 @@ def _sequence_of(images: Any, argument: str) -> Sequence[Any]:
 
 def _expanded(image: Any, argument: str) -> Iterable[Any]:
     """Yields the files of a folder or a list file; anything else as it is."""
-    if not is_place(image):
+    if not is_place(image) or _is_empty(image):
         return [image]
     path = Path(expanded(image))
     return list_images(path, argument=argument).paths if is_several(path) else [path]
+
+
+def _is_empty(place: str | os.PathLike[str]) -> bool:
+    """Returns whether a path is an empty text, which would be the folder one is in."""
+    return not os.fspath(place).strip()
 
 
 def is_several(path: Path) -> bool:
@@ -423,6 +428,8 @@ def _write(
 
 def _image_or_path(image: Any) -> Image.Image | Path:
     if is_place(image):
+        if _is_empty(image):
+            raise ValueError("expected the path of an image, got an empty text")
         if is_url(str(image)):
             raise ValueError(NO_URL)
         path = Path(expanded(image)).absolute()
