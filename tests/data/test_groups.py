@@ -128,3 +128,11 @@ def test_auto_without_images_is_refused():
 def test_a_definition_that_is_no_text_is_refused():
     with pytest.raises(UserError, match="groups=3: expected a column, a pattern or auto, got int"):
         find_groups(3, [])
+
+
+def test_a_line_that_repeats_another_gives_its_image_no_other_group(tmp_path):
+    file = tmp_path / "list.csv"
+    file.write_text("path,label,patient\na.png,x,ann\nb.png,x,bob\na.png,x,bob\n")
+    names = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    (found,) = find_groups("patient", [ImagesToGroup("source", (str(file),), names)])
+    assert found.numbers.tolist() == [0, 1]

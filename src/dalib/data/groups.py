@@ -177,7 +177,7 @@ def _by_column(column: str, domain: ImagesToGroup) -> Groups:
             row = row_of(str(file.parent / path), rows)
             row = row_of(path, rows) if row is None else row
             cell = fields.get(column)
-            if row is not None and not is_missing(cell):
+            if row is not None and keys[row] is None and not is_missing(cell):  # a later line repeats it
                 keys[row] = str(cell).strip()
     return _numbered(keys, f"the column {column}") if told else each_alone(len(keys))
 
