@@ -294,6 +294,24 @@ def test_a_file_that_may_not_be_written_is_an_error_in_one_line(number, remedy, 
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["eval", "{}", "--data", "x"],
+        ["report", "{}"],
+        ["train", "--source", "{}", "--target", "x"],
+        ["train", "--config", "{}"],
+    ],
+)
+def test_a_name_that_the_system_does_not_take_is_an_error_in_one_line(arguments, capsys):
+    name = "x" * 300
+    assert run([each.format(name) for each in arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"dalib: error: {name}")
+    assert "File name too long; give another name" in said
+    assert said.count("\n") == 1
+
+
 def test_a_full_disk_is_an_error_in_one_line_also_where_the_system_names_no_file(trained, capsys, monkeypatch):
     def refuse(path, text):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -20,6 +20,7 @@ def test_a_place_that_may_not_be_written_is_named_with_the_remedy(number):
 def test_a_full_disk_needs_room_and_names_no_file():
     assert "what was to be written" in refusal(OSError(errno.ENOSPC, "full"), "try again")
     assert "make room, and try again" in refusal(OSError(errno.ENOSPC, "full", "a"), "try again")
+    assert refusal(OSError(errno.ENAMETOOLONG, "too long", "a"), "go on") == "a: too long; give another name, and go on"
 
 
 def test_other_faults_are_none_of_the_users():

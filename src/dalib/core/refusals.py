@@ -1,4 +1,4 @@
-"""Places that the system refuses to write, because the disk is full or they are somebody else's, as errors in words."""
+"""Places that the system refuses, for a full disk, another owner or too long a name, as errors in words."""
 
 from __future__ import annotations
 
@@ -29,6 +29,8 @@ def refusal(error: OSError, again: str) -> str | None:
         error: what the system raised.
         again: what to do once that is mended.
     """
+    if error.errno == errno.ENAMETOOLONG and error.filename is not None:
+        return f"{os.fsdecode(error.filename)}: {error.strerror}; give another name, and {again}"
     if error.errno not in _FULL and (error.errno not in _NOT_ALLOWED or error.filename is None):
         return None
     # writing to a full disk fails without the file's name
