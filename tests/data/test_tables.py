@@ -118,3 +118,9 @@ def test_a_file_that_is_no_text_is_refused(tmp_path):
 def test_the_header_of_one_column_is_named_in_the_singular():
     with pytest.raises(UserError, match=r"expected a header with the column path, once; got '1\.png'; rename"):
         list(rows_of(Path("list.csv"), "1.png\n2.png\n", refuse, ("path",)))
+
+
+def test_a_column_that_is_not_used_may_hold_long_fields():
+    """Such as encoded masks: Python's csv refuses fields above 131,072 characters by default."""
+    (_, (line, row)) = fields_of(f"path,mask\na.png,{'1 2 ' * 40_000}\n", refuse)
+    assert (line, row[0], len(row[1])) == (2, "a.png", 160_000)

@@ -348,7 +348,8 @@ def _read_shards(
         return listing
     names, how = _labels_in_shards(where, contents, argument, Classes(known))
     classes, (labels,) = united([names])
-    note = f"{where}: {len(paths)} images in {len(shards)} shards, classes from {how}"
+    counted = f"{len(paths)} images in {len(shards)} shard{'s' if len(shards) > 1 else ''}"
+    note = f"{where}: {counted}, classes from {how}"
     return replace(listing, labels=tuple(labels), classes=classes, notes=(note, *listing.notes))
 
 

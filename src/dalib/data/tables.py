@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 LIST_ENDINGS = (".csv", ".jsonl")
 
+_LONGEST_FIELD = 2**31 - 1
+"""Characters of a field of CSV; Python's csv takes 131,072 by default."""
+
 _SEPARATOR_LINE = re.compile(r'\s*"?sep=(.)"?[ \t]*\r?(?:\n|$)', re.IGNORECASE)
 _QUOTED = re.compile(r'"[^"]*"')
 
@@ -69,6 +72,7 @@ def fields_of(text: str, refuse: Refuse) -> Iterator[tuple[int, list[str]]]:
     Raises:
         UserError: what ``refuse`` makes of text that is not CSV.
     """
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST_FIELD))  # of the process; masks in a column are longer
     named = _SEPARATOR_LINE.match(text)
     skipped = 0 if named is None else text.count("\n", 0, named.end())
     delimiter = delimiter_of(text)
