@@ -43,3 +43,9 @@ def test_models_and_pairs_have_a_line_each():
         "  source-only 80.0% are right (70.0% to 90.0%)",
         "  only adapted is right on 7 images, only source-only on 2",
     ]
+
+
+def test_an_accuracy_of_nearly_all_images_is_not_told_as_all_of_them():
+    told = repr(evaluation(adapted=0.9996, source_only=0.0004))
+    assert "adapted     99.96% are right" in told
+    assert "source-only 0.04% are right" in told

@@ -52,6 +52,15 @@ def test_the_last_value_is_the_last_one_of_a_curve_that_is_thinned() -> None:
     assert "loss from 0 to 999" in chart.alt
 
 
+def test_a_share_that_is_not_all_or_none_is_not_shown_as_100_or_0_percent() -> None:
+    assert percent(0.9996) == "99.96%"
+    assert percent(0.0004) == "0.04%"
+    assert interval((0.99999999, 1)) == "99.999% to 100.0%"
+    chart = line_chart("Shares", "", [Series("share", "one", [(0, 0.0002), (50, 0.9998)])], shares=True)
+    assert chart is not None
+    assert "share from 0.02% to 99.98%" in chart.alt
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), True, "0.5", [0.5]])
 def test_what_is_no_number_is_a_dash(value: object) -> None:
     assert number(value) is None

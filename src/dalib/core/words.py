@@ -71,6 +71,37 @@ def likelihood(probability: float) -> str:
     return "under 1%" if probability < 0.01 else f"{100 * probability:.0f}%"
 
 
+def share_in_words(share: float, digits: int = 1) -> str:
+    """Returns a share in percent, with more digits where it would be shown as 0% or 100% and is neither.
+
+    >>> share_in_words(0.961), share_in_words(0.9996), share_in_words(0.0004), share_in_words(1)
+    ('96.1%', '99.96%', '0.04%', '100.0%')
+    >>> share_in_words(0.997, 0), share_in_words(0.99999999)
+    ('99.7%', '99.999%')
+    """
+    if not _ROUNDING < share < 1 - _ROUNDING:
+        return f"{100 * share:.{digits}f}%"
+    most = max(digits, _MOST_DIGITS)
+    least = 10.0**-most
+    percent = min(max(100 * share, least), 100 - least)
+    enough = next(each for each in range(digits, most + 1) if 0 < round(percent, each) < 100)
+    return f"{percent:.{enough}f}%"
+
+
+def range_in_words(low: float, high: float, digits: int = 1) -> str:
+    """Returns the bounds of an interval of shares in percent, each as :func:`share_in_words` has it.
+
+    >>> range_in_words(0.94, 0.9997)
+    '94.0% to 99.97%'
+    """
+    return f"{share_in_words(low, digits)} to {share_in_words(high, digits)}"
+
+
+_MOST_DIGITS = 3
+_ROUNDING = 1e-9
+"""How far from 0 or 1 a share that is one of them may be computed."""
+
+
 def undecided(probability: float, certainty: float) -> str:
     """Returns a probability in whole percent that is not certain, and is not rounded to where it would be.
 

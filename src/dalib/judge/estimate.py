@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dalib.core.words import range_in_words, share_in_words
 from dalib.judge.checked import as_features, as_probabilities, as_validation
 from dalib.judge.scores import SMALLEST
 
@@ -44,7 +45,8 @@ class AccuracyEstimate:
         >>> print(AccuracyEstimate(0.9, 0.85, 0.93, "calibrated", reliable=True, reason=""))
         estimated 90.0% (85.0% to 93.0%, calibrated, no target labels)
         """
-        words = f"estimated {self.value:.1%} ({self.low:.1%} to {self.high:.1%}, {self.method}, no target labels)"
+        within = range_in_words(self.low, self.high)
+        words = f"estimated {share_in_words(self.value)} ({within}, {self.method}, no target labels)"
         return words if self.reliable else f"{words}; not reliable: {self.reason}"
 
 

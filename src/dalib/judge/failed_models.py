@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from dalib.core.words import share_in_words
 from dalib.judge.chance import learnt_nothing
 from dalib.judge.collapse import MIN_CLASSES_KEPT
 from dalib.judge.comparison import MIN_IMAGES
@@ -60,7 +61,7 @@ def _failure_of(evidence: Evidence, in_use: float, expected: float) -> Failure |
     if len(evidence.target) >= MIN_IMAGES and in_use <= MIN_CLASSES_KEPT * expected:
         return Failure(f"collapsed, it predicts {in_use:.1f} classes in effect of {expected:.1f}", at_chance=False)
     if learnt_nothing(evidence):
-        accuracy = f"{evidence.validation_accuracy:.1%}"
+        accuracy = share_in_words(evidence.validation_accuracy)
         why = f"not better than chance, {accuracy} right on the source's validation images"
         return Failure(why, at_chance=True)
     return None

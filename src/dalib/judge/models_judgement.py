@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.core.errors import UserError
-from dalib.core.words import likelihood, meant
+from dalib.core.words import likelihood, meant, range_in_words, share_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -124,7 +124,7 @@ class ModelsJudgement:
         for each in self.models:
             chance = "" if each.mean_probability is None else likelihood(each.mean_probability)
             told = (
-                f"{each.estimate.value:.1%} ({each.estimate.low:.1%} to {each.estimate.high:.1%})"
+                f"{share_in_words(each.estimate.value)} ({range_in_words(each.estimate.low, each.estimate.high)})"
                 if each.estimate
                 else "none"
             )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from dalib.core.words import range_in_words, share_in_words
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -45,7 +47,7 @@ class Share:
     def __str__(self) -> str:
         if self.value is None or self.low is None or self.high is None:
             return "unknown"
-        return f"{self.value:.1%} ({self.low:.1%} to {self.high:.1%})"
+        return f"{share_in_words(self.value)} ({range_in_words(self.low, self.high)})"
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,14 @@ class OpenSet:
         """Returns the measures as part of a sentence."""
         parts = [] if self.of_known.value is None else [f"{self.of_known} of the known ones"]
         if self.unknown is not None:
-            parts.append(f"{self.unknown:.1%} of the unknown ones")
+            parts.append(f"{share_in_words(self.unknown)} of the unknown ones")
         if self.hos is not None:
             # the classes count alike in it, and the images in the accuracy
-            apart = self.known is not None and f"{self.known:.1%}" != f"{self.of_known.value or 0.0:.1%}"
-            parts.append(f"HOS {self.hos:.1%}{f' (of {self.known:.1%}, the mean over known classes)' if apart else ''}")
+            mean = "" if self.known is None else share_in_words(self.known)
+            apart = mean and mean != share_in_words(self.of_known.value or 0.0)
+            parts.append(
+                f"HOS {share_in_words(self.hos)}{f' (of {mean}, the mean over known classes)' if apart else ''}"
+            )
         return ", ".join(parts)
 
 

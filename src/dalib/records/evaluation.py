@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dalib.core.errors import Call, Message, Setting
 from dalib.core.places import in_short
-from dalib.core.words import counted
+from dalib.core.words import counted, range_in_words, share_in_words
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration, OpenSet, Share  # noqa: TC001 - the hints are read at run time
 from dalib.records.pictures import Sample  # noqa: TC001
@@ -138,7 +138,7 @@ class Evaluation(Record):
         lines = [f"Evaluation: {counted(self.count, 'labelled image')} of {in_short(self.data)}"]
         for name, measured in self.models.items():
             low, high = measured.interval
-            lines.append(f"  {name:<12}{measured.accuracy:.1%} are right ({low:.1%} to {high:.1%})")
+            lines.append(f"  {name:<12}{share_in_words(measured.accuracy)} are right ({range_in_words(low, high)})")
         lines += [
             f"  only {pair.first} is right on {counted(pair.only_first, 'image')}, only {pair.second} on "
             f"{pair.only_second:,}"

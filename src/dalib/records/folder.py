@@ -60,6 +60,7 @@ from typing import TYPE_CHECKING
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import Unreadable, required_path
 from dalib.core.places import in_short
+from dalib.core.words import range_in_words, share_in_words
 from dalib.records.content import read_list
 from dalib.records.evaluation import Evaluation
 from dalib.records.hints import Hints
@@ -403,13 +404,13 @@ class RunRecords:
             found = self.labelled.models.get(name)
             if found is None or found.value is None or found.low is None or found.high is None:
                 return ""
-            within = f"({found.low:.1%} to {found.high:.1%})"
-            return f"about {found.value:.1%} {within} right, from the labels of {self.labelled.count} target images"
+            about = f"about {share_in_words(found.value)} ({range_in_words(found.low, found.high)}) right"
+            return f"{about}, from the labels of {self.labelled.count} target images"
         measured = next(iter(self.evaluations), None)
         if measured is None or name not in measured.models:
             return ""
         where = f"{measured.count} labelled images of {in_short(measured.data)}"
-        return f"{measured.models[name].accuracy:.1%} right on {where}"
+        return f"{share_in_words(measured.models[name].accuracy)} right on {where}"
 
 
 def models_of(run: RunFolder) -> dict[str, Path]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from dalib.core.words import range_in_words, share_in_words
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import Calibration, Estimate  # noqa: TC001 - the hints are read at run time
 from dalib.records.selection import ModelName  # noqa: TC001
@@ -38,7 +39,8 @@ class JudgedModel:
         if estimate is None or estimate.value is None:
             return "accuracy on the target not estimated"
         return (
-            f"accuracy on the target about {estimate.value:.0%} ({estimate.low:.0%} to {estimate.high:.0%}), "
+            f"accuracy on the target about {share_in_words(estimate.value, 0)} "
+            f"({range_in_words(estimate.low, estimate.high, 0)}), "
             f"estimated without its labels{'' if estimate.reliable else ', not reliable'}"
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
-from dalib.core.words import counted
+from dalib.core.words import counted, range_in_words, share_in_words
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import OpenSet, Share  # noqa: TC001 - the hints are read at run time
 
@@ -80,7 +80,7 @@ class Labelled(Record):
         for name, each in self.models.items():
             known = each.value is not None and each.low is not None and each.high is not None
             lines.append(
-                f"  {name:<12}{each.value:.1%} are right ({each.low:.1%} to {each.high:.1%})"
+                f"  {name:<12}{share_in_words(each.value)} are right ({range_in_words(each.low, each.high)})"
                 if known
                 else f"  {name:<12}accuracy not estimated"
             )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
 from dalib.core.places import same_place
-from dalib.core.words import counted, points_in_words
+from dalib.core.words import counted, points_in_words, share_in_words
 from dalib.records.content import ABSENT, Record
 
 if TYPE_CHECKING:
@@ -64,9 +64,10 @@ class Measurement:
         """Returns both accuracies and the difference in percentage points; the better model stands first."""
         difference, ends = self.difference, (self.low, self.high)
         first, second = self.accuracies
-        said = f"{self.first} {first:.1%}, {self.second} {second:.1%}"
+        one, other = (f"{name} {share_in_words(each)}" for name, each in ((self.first, first), (self.second, second)))
+        said = f"{one}, {other}"
         if self.better == self.second:
-            said, difference = f"{self.second} {second:.1%}, {self.first} {first:.1%}", -difference
+            said, difference = f"{other}, {one}", -difference
             ends = (-self.high, -self.low)
         where = counted(self.count, "labelled image")
         if self.groups is not None:

@@ -26,12 +26,12 @@ MOST_CLASSES = 12  # of which estimates are shown at once
 # What a label-free score is called, what it says, and how its number is written. Known without the code that computes
 # them, which knows torch.
 SCORES: dict[str, tuple[str, str, str]] = {
-    "mask_rate": ("Mask rate", "share of images the model is confident of; higher is better", ".1%"),
+    "mask_rate": ("Mask rate", "share of images the model is confident of; higher is better", "%"),
     "mean_entropy": ("Mean entropy", "doubt, in nats; lower is better", ".3f"),
     "mutual_information": ("Mutual information", "certain and diverse, in nats; higher is better", ".3f"),
     "nuclear_norm": ("Nuclear norm", "certain and diverse, share of its maximum; higher is better", ".3f"),
     "corr_c": ("Class correlation", "certain and diverse, at most 1; higher is better", ".3f"),
-    "agreement": ("Agreement", "teacher and student say the same; higher is better", ".1%"),
+    "agreement": ("Agreement", "teacher and student say the same; higher is better", "%"),
     "classes": ("Effective classes", "how many are in use; far fewer than there are is a warning", ".1f"),
     "density": ("Neighbourhood density", "how much alike near images are; higher is better", ".3f"),
     "class_ami": ("Clusters follow classes", "at most 1; higher is better", ".3f"),
@@ -212,7 +212,10 @@ def _scores(
         if key == "mask_rate" and mask_threshold is not None:  # else it looks comparable with that of another method
             note = f"share of images with a largest probability above {mask_threshold.in_words}; higher is better"
         values = [_score(judged.get(model), key) for model in names]
-        cells = [Cell() if value is None else Cell(format(value, form)) for value in values]
+        cells = [
+            Cell() if value is None else Cell(percent(value) if form == "%" else format(value, form))
+            for value in values
+        ]
         rows.append(Row(name, note, cells))
     confidence = [trained[name].target_confidence if name in trained else None for name in names]
     if any(value is not None for value in confidence):

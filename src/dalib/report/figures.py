@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.places import in_short
-from dalib.core.words import points_in_words
+from dalib.core.words import points_in_words, share_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -186,13 +186,13 @@ def short(name: str, length: int = 48) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Returns a share as a percentage; a dash where there is no number.
+    """Returns a share as a percentage, see :func:`dalib.core.words.share_in_words`; a dash where there is no number.
 
     >>> percent(0.961)
     '96.1%'
     """
     value = number(share)
-    return "\N{EN DASH}" if value is None else f"{100 * value:.1f}%"
+    return "\N{EN DASH}" if value is None else share_in_words(value)
 
 
 def interval(low_high: Sequence[float]) -> str:
@@ -272,7 +272,7 @@ def _thinned(curve: Series) -> Series:
 
 
 def _value(value: float, share: bool) -> str:
-    return f"{100 * value:.1f}%" if share else f"{value:.3g}"
+    return share_in_words(value) if share else f"{value:.3g}"
 
 
 def _steps(step: float) -> str:

@@ -13,6 +13,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import LastingPath, expanded, required_path
 from dalib.core.places import in_short
 from dalib.core.refusals import refusals_in_words
+from dalib.core.words import share_in_words
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.pictures import Sample
@@ -381,7 +382,8 @@ class Run:
             if not file.is_file():
                 continue
             answers = "<br>".join(
-                html.escape(f"{name}: {said.label} {said.confidence:.0%}") for name, said in sample.predictions.items()
+                html.escape(f"{name}: {said.label} {share_in_words(said.confidence, 0)}")
+                for name, said in sample.predictions.items()
             )
             data = base64.b64encode(file.read_bytes()).decode("ascii")
             kind = "jpeg" if file.suffix == ".jpg" else "png"

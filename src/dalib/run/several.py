@@ -17,7 +17,7 @@ from dalib.core.devices import choose_device
 from dalib.core.errors import ABSENT, Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
 from dalib.core.places import in_short
-from dalib.core.words import as_one, likelihood
+from dalib.core.words import as_one, likelihood, share_in_words
 from dalib.data.overlap import require_apart, require_targets_apart
 from dalib.engine.distributed import joined
 from dalib.records.candidates import CANDIDATES
@@ -177,9 +177,9 @@ def _in_words(model: TargetModel | None) -> str:
         return "-"
     words = []
     if model.estimate is not None and model.estimate.value is not None:
-        words.append(f"{model.estimate.value:.1%}" + ("" if model.estimate.reliable else " ?"))
+        words.append(share_in_words(model.estimate.value) + ("" if model.estimate.reliable else " ?"))
     if model.measured is not None:
-        words.append(f"({model.measured.accuracy:.1%})")
+        words.append(f"({share_in_words(model.measured.accuracy)})")
     return " ".join(words) or "-"
 
 

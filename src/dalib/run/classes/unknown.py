@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dalib.adaptation.methods import adapts
 from dalib.core.errors import Setting, UserError
-from dalib.core.words import UNKNOWN
+from dalib.core.words import UNKNOWN, share_in_words
 from dalib.data.rows import Selected
 from dalib.engine.evaluate import of_evaluated
 from dalib.judge.unknown import FEWEST, TwoGroups, rule_of, scores_of_known
@@ -110,7 +110,7 @@ class ExpectedKnown:
         unknown, count = int((~self.known).sum()), len(self.known)
         seem = "seems" if unknown == 1 else "seem"
         return (
-            f"{unknown} of the target's {count} images ({unknown / count:.1%}) {seem} to be of none of "
+            f"{unknown} of the target's {count} images ({share_in_words(unknown / count)}) {seem} to be of none of "
             f"the {len(classes)} classes; the adaptation pulls them towards no class"
         )
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.places import where_it_lies
-from dalib.core.words import counted
+from dalib.core.words import counted, share_in_words
 from dalib.data.named import NAMED, default_evaluation
 from dalib.data.spelling import key_of
 from dalib.judge.checked import as_probabilities
@@ -170,7 +170,7 @@ def _compared(run: RunFolder) -> Compared:
 def _model_of(judged: JudgedModel, target: Tensor, name: str) -> ComparedModel:
     as_probabilities(target, f"target/{name}")
     estimate = judged.estimate or Estimate()
-    words = "-" if estimate.value is None else f"{estimate.value:.1%}"
+    words = "-" if estimate.value is None else share_in_words(estimate.value)
     if not estimate.reliable:
         words += " ?"
     return ComparedModel(target, judged.scores, words)
@@ -243,9 +243,9 @@ def _print(best: Sequence[Compared], agreements: dict[str, float], common: Label
                 str(place) if first else "",
                 escape(one_line(each.path)) if first else "",
                 escape(one_line(f"{name}, selected" if first else name)),
-                *("-" if value is None else f"{value:.1%}" for value in measured),
+                *("-" if value is None else share_in_words(value) for value in measured),
                 "-" if own is None else f"{own:.3f}",
-                f"{agreements[each.path]:.1%}" if first and agreements[each.path] else "-",
+                share_in_words(agreements[each.path]) if first and agreements[each.path] else "-",
                 escape(one_line(model.estimate)),
                 escape(one_line(each.outcome)) if first else "",
             )

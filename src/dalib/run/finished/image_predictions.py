@@ -16,7 +16,7 @@ import torch
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import Unreadable, expanded
 from dalib.core.places import is_place
-from dalib.core.words import UNKNOWN, counted, largest
+from dalib.core.words import UNKNOWN, counted, largest, share_in_words
 from dalib.data.decoding import reason
 from dalib.data.read_ahead import read_ahead
 from dalib.run.finished.load import BATCH, prediction_of
@@ -164,7 +164,8 @@ class Predictions(Sequence[ImagePrediction]):
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{html.escape(row.path)}</td><td>{html.escape(row.label)}</td><td>{row.confidence:.0%}</td></tr>"
+            f"<tr><td>{html.escape(row.path)}</td><td>{html.escape(row.label)}</td>"
+            f"<td>{share_in_words(row.confidence, 0)}</td></tr>"
             for row in self[:SHOWN_ROWS]
         )
         more = f"<p>and {len(self) - SHOWN_ROWS} more</p>" if len(self) > SHOWN_ROWS else ""

@@ -13,7 +13,7 @@ from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
 from dalib.core.refusals import require_writable
-from dalib.core.words import counted, points_in_words
+from dalib.core.words import counted, points_in_words, range_in_words, share_in_words
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.records.content import utc_now
 from dalib.records.folder import RunFolder
@@ -159,8 +159,8 @@ def _as_result(found: SampleEstimates, labels: LabelledSample, notes: list[str])
     unlabelled = next(iter(found.models.values())).unlabelled
     if unlabelled > 0:
         notes.append(
-            f"{unlabelled:.1%} of the target is in strata without a label: the intervals count it from all wrong "
-            "to all right"
+            f"{share_in_words(unlabelled)} of the target is in strata without a label: the intervals count it from "
+            "all wrong to all right"
         )
     return Labelled(
         labels=labels.file,
@@ -180,7 +180,9 @@ def _as_result(found: SampleEstimates, labels: LabelledSample, notes: list[str])
 
 def _say(result: Labelled, found: SampleEstimates) -> None:
     for name, each in found.models.items():
-        say_result(f"{name:12} {each.value:.1%} right on the target ({each.low:.1%} to {each.high:.1%})")
+        say_result(
+            f"{name:12} {share_in_words(each.value)} right on the target ({range_in_words(each.low, each.high)})"
+        )
         if found.open_sets is not None:
             say_result(f"{'':12} {found.open_sets[name].in_words()}")
     if found.unknown is not None:

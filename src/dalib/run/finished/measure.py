@@ -15,6 +15,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import name_of_path, required_path
 from dalib.core.places import in_short, same_place, where_it_lies
 from dalib.core.refusals import require_writable
+from dalib.core.words import range_in_words, share_in_words
 from dalib.data.labels import is_query
 from dalib.data.named import NAMED, default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -231,8 +232,8 @@ def measure(
 def _say_measured(models: Mapping[str, MeasuredModel], images: str) -> None:
     """Prints the accuracy of each model on the images."""
     for name, each in models.items():
-        ends = " to ".join(f"{end:.1%}" for end in each.interval)
-        say_result(f"{name:12} {each.accuracy:.1%} of {images} ({ends})")
+        ends = range_in_words(*each.interval)
+        say_result(f"{name:12} {share_in_words(each.accuracy)} of {images} ({ends})")
         if each.open_set is not None:
             say_result(f"{'':12} {each.open_set.in_words()}")
 
