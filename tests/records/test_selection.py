@@ -35,6 +35,16 @@ def measured(difference: float, low: float, high: float, count: int = 200) -> Me
             None,
             "adapted 85.0%, aligned 80.0% on 200 labelled images; difference +5.0 points (95% interval 0.0 to +10.0)",
         ),
+        (
+            (-0.0004, -0.002, 0.0012),
+            None,
+            "adapted 80.0%, aligned 80.0% on 200 labelled images; difference -0.04 points (95% interval -0.2 to +0.1)",
+        ),
+        (
+            (0.0, -0.1, 0.1),
+            None,
+            "adapted 80.0%, aligned 80.0% on 200 labelled images; difference 0.0 points (95% interval -10.0 to +10.0)",
+        ),
     ],
 )
 def test_a_model_is_better_where_the_interval_leaves_out_0(values, better, words):

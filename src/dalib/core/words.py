@@ -153,6 +153,17 @@ def points_in_words(low_high: tuple[float, float]) -> str:
     return f"{low} to {high}"
 
 
+def difference_in_words(difference: float) -> str:
+    """Returns a difference of shares in percentage points; one that is not 0 is not shown as 0, nor with a minus alone.
+
+    >>> difference_in_words(-0.031), difference_in_words(-0.0004), difference_in_words(0), difference_in_words(-1e-17)
+    ('-3.1', '-0.04', '0.0', '0.0')
+    """
+    points = 100 * difference
+    digits = next((few for few in (1, 2, 3) if round(points, few)), None)
+    return "0.0" if digits is None else f"{points:+.{digits}f}"
+
+
 def some_of(names: Sequence[str], most: int) -> str:
     """Returns the first names, and how many more there are.
 

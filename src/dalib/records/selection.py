@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
 from dalib.core.places import same_place
-from dalib.core.words import counted, points_in_words, share_in_words
+from dalib.core.words import counted, difference_in_words, points_in_words, share_in_words
 from dalib.records.content import ABSENT, Record
 
 if TYPE_CHECKING:
@@ -72,7 +72,8 @@ class Measurement:
         where = counted(self.count, "labelled image")
         if self.groups is not None:
             where += f" in {counted(self.groups, 'group')}"
-        return f"{said} on {where}; difference {100 * difference:+.1f} points (95% interval {points_in_words(ends)})"
+        points = f"{difference_in_words(difference)} points (95% interval {points_in_words(ends)})"
+        return f"{said} on {where}; difference {points}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dalib.core.places import in_short
-from dalib.core.words import points_in_words, share_in_words
+from dalib.core.words import difference_in_words, points_in_words, share_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -234,6 +234,15 @@ def points_between(share: float, reference: float) -> float:
 def signed(points: float) -> str:
     """Returns a number with its sign, ``11.2`` -> ``+11.2``, and a true minus."""
     return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
+
+
+def signed_difference(difference: float) -> str:
+    """Returns a difference of shares in percentage points with its sign, which is not shown as 0 where it is not 0.
+
+    >>> signed_difference(0.112), signed_difference(0.0004), signed_difference(0)
+    ('+11.2', '+0.04', '0.0')
+    """
+    return difference_in_words(difference).replace("-", "\N{MINUS SIGN}")
 
 
 def signed_interval(low_high: tuple[float, float]) -> str:

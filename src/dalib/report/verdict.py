@@ -18,7 +18,7 @@ from dalib.report.figures import (
     points_between,
     sentence,
     short,
-    signed,
+    signed_difference,
     signed_interval,
 )
 from dalib.report.next_steps import NextSteps
@@ -181,7 +181,7 @@ def sampled(labelled: Labelled) -> Verdict:
         f"Adaptation {_WORDS[tone]}: adapted about {percent(models[ADAPTED].value)}, "
         f"{baseline} {percent(models[baseline].value)}, {where}",
         (
-            f"The difference is {signed(round(100 * value, 1))} points (95% interval {points}){chance}.",
+            f"The difference is {signed_difference(value)} points (95% interval {points}){chance}.",
             *others,
             *_of_unknown(labelled.unknown, labelled.open_sets),
             *(sentence(note) for note in labelled.notes),

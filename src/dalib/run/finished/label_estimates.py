@@ -13,7 +13,7 @@ from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
 from dalib.core.refusals import require_writable
-from dalib.core.words import counted, points_in_words, range_in_words, share_in_words
+from dalib.core.words import counted, difference_in_words, points_in_words, range_in_words, share_in_words
 from dalib.data.labels import hold_out, read_target_labels
 from dalib.records.content import utc_now
 from dalib.records.folder import RunFolder
@@ -257,7 +257,7 @@ def _in_words(difference: LabelledEstimate, *, agree: bool) -> str:
         verdict = "adaptation helped"
     elif difference.high < 0:
         verdict = "adaptation hurt"
-    return f"{100 * difference.value:+.1f} percentage points {points}: {verdict}"
+    return f"{difference_in_words(difference.value)} percentage points {points}: {verdict}"
 
 
 def _recorded(estimate: LabelledEstimate) -> LabelledValue:
