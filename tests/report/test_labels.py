@@ -43,6 +43,12 @@ def test_pictures_lie_in_the_page(tmp_path):
         assert Image.open(io.BytesIO(base64.b64decode(data))).size == (size, 8)
 
 
+@pytest.mark.parametrize(("count", "title"), [(1, "1 image to label"), (2, "2 images to label")])
+def test_the_title_counts_one_image_as_one(tmp_path, count, title):
+    _, out = page(tmp_path, [["a.png", "", "0"]] * count, lambda n: Image.new("RGB", (8, 8)))
+    assert re.findall("<(?:title|h1)>(.*?)<", out.read_text()) == [title, title]
+
+
 def test_what_takes_the_labels_is_spelled_for_its_reader(tmp_path):
     run, labels = str(tmp_path / "run"), str(tmp_path / "to_label.csv")
     told = {

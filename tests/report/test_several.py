@@ -73,6 +73,7 @@ def test_a_choice_that_was_made_since_shows(folder):
         (["unclear", "unclear"], "Can't tell whether adaptation helped on 2 of 2 targets"),
         (["hurt", "unfinished"], "Adaptation hurt on 1 of 2 targets; 1 not finished"),
         (["unfinished", "unfinished"], "2 targets, of which 2 are not finished"),
+        (["unknown", "unfinished"], "2 targets, of which 1 is not finished"),
         (["unknown"], "1 target without a verdict"),
     ],
 )

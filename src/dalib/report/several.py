@@ -88,7 +88,8 @@ def headline(tones: Sequence[Tone]) -> str:
         return f"Adaptation {' and '.join(said)} of {of_all}{undecided}{waiting}"
     if unclear:
         return f"Can't tell whether adaptation helped on {unclear} of {of_all}{waiting}"
-    return f"{of_all}, of which {unfinished} are not finished" if unfinished else f"{of_all} without a verdict"
+    are = "is" if unfinished == 1 else "are"
+    return f"{of_all}, of which {unfinished} {are} not finished" if unfinished else f"{of_all} without a verdict"
 
 
 def _models(record: SeveralTargets) -> Sequence[Candidate]:

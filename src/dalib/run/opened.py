@@ -13,7 +13,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import LastingPath, expanded, required_path
 from dalib.core.places import in_short
 from dalib.core.refusals import refusals_in_words
-from dalib.core.words import share_in_words
+from dalib.core.words import counted, share_in_words
 from dalib.records.content import read_list
 from dalib.records.folder import RunFolder
 from dalib.records.pictures import Sample
@@ -348,8 +348,8 @@ class Run:
         counts = summary.counts
         lines = [
             f"Run {self._place.given}: {in_short(summary.source)} -> {in_short(summary.target)} ({summary.method}, "
-            f"{counts.get('source', 0)} source and {counts.get('target', 0)} target images, "
-            f"{len(summary.classes)} classes)"
+            f"{counts.get('source', 0)} source and {counted(counts.get('target', 0), 'target image')}, "
+            f"{counted(len(summary.classes), 'class', 'classes')})"
         ]
         if not self.folder.judgement.is_file():
             if summary.status != "running":
@@ -437,7 +437,8 @@ class Runs(Mapping[str, Run]):
             return write_comparison(self.folder)
 
     def __repr__(self) -> str:
-        lines = [f"Runs {self._place.given}: {in_short(self.targets.source)} -> {len(self.targets.targets)} targets"]
+        count = counted(len(self.targets.targets), "target")
+        lines = [f"Runs {self._place.given}: {in_short(self.targets.source)} -> {count}"]
         for each in self.targets.targets:
             said = self[each.name].verdict if each.headline else each.status
             selected = "" if each.selected is None else f"; selected: {each.selected}"

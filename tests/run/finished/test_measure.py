@@ -111,6 +111,12 @@ def test_a_clear_measurement_selects_and_everything_goes_on_with_that_model(made
     assert "The source-only model is now the selected model" in told
 
 
+def test_one_labelled_image_is_counted_as_one(made, tmp_path, capsys):
+    said = ask(capsys, "eval", made.root, "--data", of_class(tmp_path / "one", 1))
+    assert f"100.0% of 1 image of {tmp_path / 'one'}" in said
+    assert f"source-only 0.0% right on 1 labelled image of {tmp_path / 'one'}" in repr(dalib.open_run(made.root))
+
+
 def test_the_report_names_the_selected_model_and_does_not_contradict_itself(made, tmp_path, capsys):
     ask(capsys, "eval", made.root, "--data", of_class(tmp_path / "labelled", 40))
     page = made.report.read_text()

@@ -15,7 +15,7 @@ from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import name_of_path, required_path
 from dalib.core.places import in_short, same_place, where_it_lies
 from dalib.core.refusals import require_writable
-from dalib.core.words import range_in_words, share_in_words
+from dalib.core.words import counted, range_in_words, share_in_words
 from dalib.data.labels import is_query
 from dalib.data.named import NAMED, default_evaluation
 from dalib.data.sources import BUILT_IN_LABELLED, open_labelled
@@ -205,7 +205,7 @@ def measure(
         name: _measured(each, labels, len(labelled.classes), together, others=rules[name] is not None)
         for name, each in predictions.items()
     }
-    _say_measured(models, f"{len(labels)} images of {in_short(data)}")
+    _say_measured(models, f"{counted(len(labels), 'image')} of {in_short(data)}")
     in_pairs = combinations([each.name for each in reversed(ordered(right))], 2)
     paired = tuple(_paired(one, other, right, together) for one, other in in_pairs)
     file = _file_of(run, data)
