@@ -301,7 +301,7 @@ class Run:
         from dalib.run.finished.query import query
 
         with refusals_in_words():
-            query(self.folder, count, str(out), seed=seed, groups=groups)
+            query(self.folder, count, out, seed=seed, groups=groups)
         return Path(expanded(out))
 
     def compare(self, *others: Run | str | Path) -> list[str]:

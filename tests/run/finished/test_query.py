@@ -10,8 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+import dalib
 from browser import Browser, find_browser
 from dalib.commands.main import run
+from dalib.core.errors import UserError
 from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -43,6 +45,19 @@ def test_the_seed_decides_and_a_file_is_never_overwritten(a_run, tmp_path, capsy
     assert query(found, tmp_path / "other.csv", "--n", "20", "--seed", "1") != first
     assert run(["query", str(found), "--out", str(tmp_path / "first.csv")]) == 2
     assert "perhaps with labels" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [("", "expected a path, got an empty text"), (None, "expected a path, got NoneType"), (".", "there is a folder")],
+)
+def test_a_place_that_is_none_is_refused_in_a_sentence(a_run, tmp_path, monkeypatch, out, told):
+    monkeypatch.chdir(tmp_path)
+    found, *_ = a_run
+    before = sorted(tmp_path.iterdir())
+    with pytest.raises(UserError, match=f"^out.*{told}"):
+        dalib.open_run(found).query(5, out=out)
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_all_images_where_more_are_wanted_than_there_are(a_run, tmp_path, capsys):

@@ -10,7 +10,7 @@ import torch
 
 from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.files import csv_text, expanded, make_parent, write_text
+from dalib.core.files import csv_text, make_parent, required_path, write_text
 from dalib.core.refusals import require_writable
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.folders import describe_unused
@@ -38,7 +38,7 @@ MOST_NAMED = 20
 """Classes that are named on the command line."""
 
 
-def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, groups: str | None = None) -> int:
+def query(run: RunFolder | str | Path, count: int, out: str | Path, *, seed: int = 0, groups: str | None = None) -> int:
     """Writes a CSV file of target images whose labels estimate accuracies well (:mod:`dalib.judge.sampling`).
 
     A page beside it, with the ending .html, shows the images and saves the list, where images can be shown.
@@ -60,7 +60,7 @@ def query(run: RunFolder | str | Path, count: int, out: str, *, seed: int = 0, g
     Raises:
         UserError: a count below 1, a negative seed, a file that is there, or a run without predictions.
     """
-    run, out = RunFolder.of(run), expanded(out)
+    run, out = RunFolder.of(run), required_path(out, "out")
     if not isinstance(count, Integral) or count < 1:
         raise UserError(Setting("count", count), ": expected at least 1, a whole number")
     if not isinstance(seed, Integral) or seed < 0:
@@ -163,6 +163,8 @@ def _free_page(out: str) -> Path:
     Raises:
         UserError: something is at one of the two places, or no folder can be made for them.
     """
+    if Path(out).is_dir():  # "." has no name whose ending could be another one
+        raise UserError(Setting("out", out), f": there is a folder {Path(out)} already; give another name")
     page = Path(out).with_suffix(".html")
     if Path(out).suffix.lower() == ".html":
         raise UserError(
