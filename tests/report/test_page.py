@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -21,9 +22,6 @@ from dalib.core.files import read_json, write_json
 from dalib.records.candidates import ADAPTED, CANDIDATES, Candidate
 from dalib.records.folder import RunFolder
 from dalib.report.page import write_report
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 MakeRun = Callable[..., RunFolder]
 HOSTILE = "<script>alert('1')</script>\"'&" + "x" * 400 + "\u202e日本語"
@@ -225,6 +223,18 @@ def test_with_labels_the_headline_judges(
         assert note in page.text
     assert "dalib eval" not in page.text
     assert ".evaluate(" not in page.text
+
+
+@pytest.mark.parametrize("given", [".", "..", "../../run"])
+def test_the_page_is_named_by_the_folder_wherever_it_is_written_from(
+    make_run: MakeRun, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    run = make_run()
+    inside = run.root.resolve() / ("" if given == "." else "samples")
+    inside.mkdir(exist_ok=True)
+    monkeypatch.chdir(inside)
+    page = write_report(RunFolder(Path(given))).read_text(encoding="utf-8")
+    assert "dalib report · <bdi>run</bdi>" in page
 
 
 def test_without_labels_it_says_so_and_names_the_command(make_run: MakeRun) -> None:

@@ -154,6 +154,15 @@ def name_of_path(text: str) -> str:
     return Path(text).resolve().name if any(each in text for each in separators) else text
 
 
+def name_of_folder(folder: Path) -> str:
+    """Returns the name of a folder, also where the path that leads there ends in a dot or two.
+
+    >>> name_of_folder(Path("runs/first")), name_of_folder(Path("..")) not in ("", "..")
+    ('first', True)
+    """
+    return folder.resolve().name if folder.name in ("", "..") else folder.name
+
+
 def split_name(text: str) -> tuple[str | None, str]:
     """Returns name and place of ``NAME=PLACE``; a place alone, which may have a ``=`` in it, has no name.
 

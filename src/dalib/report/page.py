@@ -11,7 +11,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from dalib.core.errors import UserError
-from dalib.core.files import quoted, write_text
+from dalib.core.files import name_of_folder, quoted, write_text
 from dalib.core.words import counted
 from dalib.records.candidates import in_order
 from dalib.report import figures, reliability, scatter
@@ -135,7 +135,7 @@ def _content(run: RunFolder, records: RunRecords) -> dict[str, Any]:
         "geometry": figures,
         "reliability": reliability,
         "scatter": scatter,
-        "name": run.root.name or run.root.resolve().name,
+        "name": name_of_folder(run.root),
         "verdict": verdict_of(records, str(run.root), str(run.config)),
         "bars": accuracy_bars(records),
         "bar_ticks": TICKS,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
-from dalib.core.files import write_text
+from dalib.core.files import name_of_folder, write_text
 from dalib.core.words import counted, likelihood
 from dalib.records.candidates import CANDIDATES
 from dalib.report.comparison import Cell, estimate_cell
@@ -59,7 +59,7 @@ def write_comparison(folder: SeveralFolder) -> Path:
         environment()
         .get_template("several.html")
         .render(
-            name=folder.root.name or folder.root.resolve().name,
+            name=name_of_folder(folder.root),
             source=record.source,
             headline=headline(tones),
             tone=_tone(tones),
