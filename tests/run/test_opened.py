@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 import dalib
@@ -198,6 +199,19 @@ def test_a_place_that_cannot_be_written_is_refused_before_any_image_is_read(
         cups_run.evaluate(cups_and_pens / "labelled")
     with refused():
         cups_run.query(2, out=tmp_path / "ask.csv")
+
+
+def test_a_run_predicts_with_the_models_that_its_folder_has_now(cups_run, cups_and_pens, tmp_path):
+    run = dalib.open_run(shutil.copytree(cups_run.path, tmp_path / "run"))
+    before, predictor = run.predict(cups_and_pens / "street").probabilities, run.predictor()
+    assert run.predictor() is predictor
+    shutil.rmtree(run.path)
+    other = dalib.adapt(cups_and_pens / "studio", cups_and_pens / "street", out=run.path, seed=1, **QUICK)
+    now = run.predict(cups_and_pens / "street").probabilities
+    assert not torch.equal(now, before)
+    assert torch.equal(now, dalib.open_run(other.path).predict(cups_and_pens / "street").probabilities)
+    run.keep(run.selected)
+    assert run.predictor().name == f"{run.selected} model (selected by the user)"
 
 
 def test_a_run_of_a_relative_path_is_found_from_another_folder_and_keeps_its_name(

@@ -6,7 +6,7 @@ import base64
 import html
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dalib.core.console import CountedProgress, say_note, say_unreadable
 from dalib.core.errors import Call, Setting, UserError
@@ -96,7 +96,7 @@ class Run:
 
     def __init__(self, folder: RunFolder) -> None:
         self._place = LastingPath(folder.root)
-        self._loaded: dict[tuple[str, str], Predictor] = {}
+        self._loaded: dict[tuple[str, str], tuple[object, Predictor]] = {}
 
     def __fspath__(self) -> str:
         """Returns the folder, so that a run may be given wherever its folder may: ``resume``, ``init``, ``prior``."""
@@ -219,18 +219,23 @@ class Run:
     def predictor(self, *, model: str | None = None, device: str = "auto") -> Predictor:
         """Returns a model as a function of images, see :func:`dalib.load`; it is loaded once.
 
-        Where the selected model is not trained yet, a note names the model that predicts in its place.
+        It is loaded anew where another run was written into the folder, or the model was selected by others. Where the
+        selected model is not trained yet, a note names the model that predicts in its place.
         """
-        from dalib.run.finished.load import load
+        from dalib.run.finished.load import chosen_model, load
 
-        key = (model or self.selected, device)
-        if key not in self._loaded:
+        name = model or self.selected
+        folder = self.folder.model_folders().get(cast("ModelName", name))
+        if folder is None:  # not kept: the run may be resumed before the next prediction
             found = load(self.path, model=model, device=device)
-            if key[0] not in self.folder.models():  # not kept: the run may be resumed before the next prediction
-                say_note(f"this is the {found.name}")
-                return found
-            self._loaded[key] = found
-        return self._loaded[key]
+            say_note(f"this is the {found.name}")
+            return found
+        state = chosen_model(self.path, model).in_words, _state_of(folder)
+        kept = self._loaded.get((name, device))
+        if kept is None or kept[0] != state:
+            kept = state, load(self.path, model=model, device=device)
+            self._loaded[name, device] = kept
+        return kept[1]
 
     def evaluate(
         self,
@@ -444,6 +449,12 @@ class Runs(Mapping[str, Run]):
             selected = "" if each.selected is None else f"; selected: {each.selected}"
             lines.append(f"  {each.name}: {said}{selected}")
         return "\n".join([*lines, f"report: {self.folder.report}"])
+
+
+def _state_of(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Returns what differs where other files were written into a folder."""
+    states = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
+    return tuple((name, each.st_ino, each.st_size, each.st_mtime_ns) for name, each in states)
 
 
 def _require_some(paths: Sequence[str], unreadable: Sequence[Unreadable]) -> None:
