@@ -18,6 +18,11 @@ def test_an_estimate_that_is_not_reliable_says_so():
     assert judged.in_words.endswith("estimated without its labels, not reliable")
 
 
+def test_an_estimate_without_an_interval_is_told_alone():
+    judged = JudgedModel(estimate=Estimate(0.914))
+    assert judged.in_words == "accuracy on the target about 91%, estimated without its labels"
+
+
 def test_without_an_estimate_the_words_say_so():
     for judged in (JudgedModel(), JudgedModel(estimate=Estimate(reliable=False, reason="few images"))):
         assert judged.in_words == "accuracy on the target not estimated"

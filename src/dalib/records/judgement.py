@@ -38,9 +38,11 @@ class JudgedModel:
         estimate = self.estimate
         if estimate is None or estimate.value is None:
             return "accuracy on the target not estimated"
+        within = ""
+        if estimate.low is not None and estimate.high is not None:
+            within = f" ({range_in_words(estimate.low, estimate.high, 0)})"
         return (
-            f"accuracy on the target about {share_in_words(estimate.value, 0)} "
-            f"({range_in_words(estimate.low, estimate.high, 0)}), "
+            f"accuracy on the target about {share_in_words(estimate.value, 0)}{within}, "
             f"estimated without its labels{'' if estimate.reliable else ', not reliable'}"
         )
 

@@ -78,10 +78,8 @@ class Labelled(Record):
     def __repr__(self) -> str:
         lines = [f"Labelled: {counted(self.count, 'label')} of target images in {self.labels}"]
         for name, each in self.models.items():
-            known = each.value is not None and each.low is not None and each.high is not None
-            lines.append(
-                f"  {name:<12}{share_in_words(each.value)} are right ({range_in_words(each.low, each.high)})"
-                if known
-                else f"  {name:<12}accuracy not estimated"
-            )
+            told = "accuracy not estimated"
+            if each.value is not None and each.low is not None and each.high is not None:
+                told = f"{share_in_words(each.value)} are right ({range_in_words(each.low, each.high)})"
+            lines.append(f"  {name:<12}{told}")
         return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
