@@ -139,6 +139,17 @@ def test_a_measurement_on_the_same_labels_decides_and_it_says_so(tmp_path, capsy
     assert "60.0%" in printed
 
 
+def test_labelled_images_that_were_given_as_objects_are_named_by_what_they_are(tmp_path, capsys):
+    runs = [write_run(tmp_path / "one", [0, 1, 2, 0], 0.9), write_run(tmp_path / "two", [0, 1, 2, 1], 0.8)]
+    given = f"/cache/given/{'0' * 32}/array-of-100-labelled-images.csv"
+    for name, accuracy in (("one", 0.5), ("two", 0.6)):
+        measured(tmp_path / name, given, file="array", adapted=accuracy)
+    assert run(["compare", *runs]) == 0
+    printed = capsys.readouterr().out
+    assert "models on array-of-100-labelled-images (100 labelled images)" in printed
+    assert "cache" not in printed
+
+
 @pytest.mark.parametrize("other", [{"data": "elsewhere"}, {"data": "street", "count": 99}])
 def test_measurements_on_other_labels_do_not_compare(other, tmp_path, capsys):
     runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
