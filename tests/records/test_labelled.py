@@ -1,5 +1,7 @@
 """What labels of a few images tell, in words and in its file."""
 
+from dataclasses import replace
+
 from dalib.records.labelled import Labelled, LabelledValue
 
 TOLD = Labelled(
@@ -17,6 +19,11 @@ def test_each_model_and_note_has_a_line():
         "  source-only accuracy not estimated",
         "  A note.",
     ]
+
+
+def test_labels_that_were_given_as_objects_are_not_named_by_their_place_in_the_cache():
+    told = repr(replace(TOLD, labels=f"/cache/hints/{'0' * 32}.csv"))
+    assert told.splitlines()[0] == "Labelled: 40 labels of target images"
 
 
 def test_what_older_files_lack_is_left_out_where_it_is_not_known(tmp_path):

@@ -53,6 +53,15 @@ def is_given_table(path: str | Path) -> bool:
     return Path(path).parent.name == TABLES and re.fullmatch("[0-9a-f]{32}", Path(path).stem) is not None
 
 
+def behind(word: str, table: str) -> str:
+    """Returns a word and the file of a table behind it; empty for a table that was given as an object.
+
+    >>> behind(" of ", "few.csv"), behind(" of ", "/cache/hints/0123456789abcdef0123456789abcdef.csv")
+    (' of few.csv', '')
+    """
+    return "" if is_given_table(table) else f"{word}{table}"
+
+
 def in_short(places: str) -> str:
     """Returns sources or a target with images that were given as objects named by what they are, not where they lie.
 

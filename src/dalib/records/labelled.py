@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from dalib.core.errors import Call, Message, Setting
+from dalib.core.places import behind
 from dalib.core.words import counted, range_in_words, share_in_words
 from dalib.records.content import ABSENT, Record
 from dalib.records.estimate import OpenSet, Share  # noqa: TC001 - the hints are read at run time
@@ -76,7 +77,7 @@ class Labelled(Record):
     version: int = Record.VERSION
 
     def __repr__(self) -> str:
-        lines = [f"Labelled: {counted(self.count, 'label')} of target images in {self.labels}"]
+        lines = [f"Labelled: {counted(self.count, 'label')} of target images{behind(' in ', self.labels)}"]
         for name, each in self.models.items():
             told = "accuracy not estimated"
             if each.value is not None and each.low is not None and each.high is not None:

@@ -174,6 +174,20 @@ def test_a_list_of_labels_is_the_same_however_its_path_is_spelled(tmp_path, caps
     assert "not all runs on the same labels" not in printed
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [("few.csv", "labels of the target, few.csv"), (f"/cache/hints/{'0' * 32}.csv", "labels of the target")],
+)
+def test_labels_of_the_target_are_named_by_their_file_unless_they_were_given_as_objects(given, told, tmp_path, capsys):
+    runs = [write_run(tmp_path / "one", [0, 1, 2, 0], 0.9), write_run(tmp_path / "two", [0, 1, 2, 1], 0.8)]
+    for name in ("one", "two"):
+        models = {"adapted": {"value": 0.5, "low": 0, "high": 1}}
+        labelled = {"labels": given, "count": 30, "models": models}
+        (tmp_path / name / "labelled.json").write_text(json.dumps(labelled))
+    assert run(["compare", *runs]) == 0
+    assert f"models on {told} (30 labelled images)" in capsys.readouterr().out
+
+
 def test_a_named_set_is_the_same_whatever_the_names_of_its_files(tmp_path, capsys):
     runs = [write_run(tmp_path / "clustered", [0, 1, 2, 0], 0.9), write_run(tmp_path / "right", [0, 1, 2, 1], 0.8)]
     for name, accuracy in (("clustered", 0.5), ("right", 0.6)):

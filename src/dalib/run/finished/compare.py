@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from dalib.core.console import one_line, say, say_table
 from dalib.core.errors import Call, Setting, UserError
-from dalib.core.places import in_short, where_it_lies
+from dalib.core.places import behind, in_short, where_it_lies
 from dalib.core.words import counted, share_in_words
 from dalib.data.named import NAMED, default_evaluation
 from dalib.data.spelling import key_of
@@ -254,10 +254,11 @@ def _print(best: Sequence[Compared], agreements: dict[str, float], common: Label
 
 def _explain(best: Sequence[Compared], common: LabelledSet | None) -> None:
     if common is not None:
-        what = "labels of the target, " if common.kind == "labelled" else ""
+        few = common.kind == "labelled"
+        what = f"labels of the target{behind(', ', common.data)}" if few else in_short(common.data)
         say(
-            f"Measured: runs are sorted by the accuracy of their selected models on {what}"
-            f"{one_line(in_short(common.data))} ({counted(common.count, 'labelled image')}).\n"
+            f"Measured: runs are sorted by the accuracy of their selected models on "
+            f"{one_line(what)} ({counted(common.count, 'labelled image')}).\n"
             "The best of several models on the same labels is a little worse on others; labels that selected nothing "
             "give an unbiased accuracy."
         )

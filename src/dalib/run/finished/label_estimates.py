@@ -12,6 +12,7 @@ import torch
 from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, required_path, write_text
+from dalib.core.places import behind
 from dalib.core.refusals import require_writable
 from dalib.core.words import counted, difference_in_words, points_in_words, range_in_words, share_in_words
 from dalib.data.labels import hold_out, read_target_labels
@@ -125,7 +126,7 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
         What :func:`evaluate_labels` returns. It is written where the run has no labels that a person gave later.
     """
     names, predictions = target_predictions(run)
-    say(f"judging by {counted(len(held_out.rows), 'label')} of {file}, held out from training")
+    say(f"judging by {counted(len(held_out.rows), 'label')}{behind(' of ', file)}, held out from training")
     labels = LabelledSample(held_out, predictions, file, groups_of_target(run, names), len(classes_of(run)))
     found = estimates_from(labels)
     result = replace(_as_result(found, labels, []), held_out=True)
