@@ -65,6 +65,15 @@ def test_a_card_of_a_run_that_knows_nothing_says_so() -> None:
     assert "trained on labelled images of an unnamed set" in text
 
 
+def test_a_card_of_a_run_that_was_trained_with_labels_of_the_target_does_not_deny_them() -> None:
+    text = card(
+        RunRecords(Summary(method="self-ensemble", status="done", counts={"target": 80, "target_labelled": 40}))
+    )
+    assert "| Target | 80 | 40 of them with labels |" in text
+    assert "Not known: the labels of the target were all to train with, and nothing was estimated." in text
+    assert "no label" not in text
+
+
 def test_names_are_no_markdown_and_no_html_and_tell_no_place(tmp_path: Path) -> None:
     hostile = "<script>|[x](http://y)`*_"
     records = write_run(tmp_path / "run", hostile).read_records()

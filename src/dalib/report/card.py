@@ -132,7 +132,9 @@ def _verdict(records: RunRecords) -> str:
 def _accuracies(records: RunRecords) -> str:
     rows = _rows(records)
     if not rows:
-        return "Not known: no label of the target was given, and nothing was estimated."
+        trained = records.summary.counts.get("target_labelled")
+        without = "the labels of the target were all to train with" if trained else "no label of the target was given"
+        return f"Not known: {without}, and nothing was estimated."
     lines = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join(("| Model | Accuracy | Interval | How it was found |", "| --- | ---: | --- | --- |", *lines))
 
