@@ -31,6 +31,16 @@ def test_the_kept_step_stands_where_its_point_is() -> None:
     assert chart.alt.endswith("; kept: step 50")
 
 
+@pytest.mark.parametrize(
+    ("last", "labels"),
+    [(1, ["0", "1"]), (2, ["0", "1", "2"]), (10, ["0", "5", "10"]), (100, ["0", "25", "50", "75", "100"])],
+)
+def test_an_axis_of_few_steps_has_whole_ones(last: int, labels: list[str]) -> None:
+    chart = line_chart("Loss", "", [Series("loss", "one", [(0, 1.0), (last, 0.5)])], shares=False)
+    assert chart is not None
+    assert [label for _, label in chart.x_ticks] == labels
+
+
 @pytest.mark.parametrize("step", [None, -1, 101])
 def test_a_step_off_the_axis_is_not_marked(step: float | None) -> None:
     chart = line_chart("Loss", "", CURVE, shares=False, kept_step=step)

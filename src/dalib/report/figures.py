@@ -134,7 +134,7 @@ def line_chart(
     values = [value for curve in series for _, value in curve.points]
     y_ticks = ticks(0.0, 1.0) if shares else ticks(min(0.0, *values), max(0.0, *values))
     last_step = max(step for curve in series for step, _ in curve.points)
-    x_ticks = [step for step in ticks(0, last_step) if step <= last_step]
+    x_ticks = [step for step in ticks(0, last_step) if step <= last_step and step == int(step)]  # no half a step
 
     def x(step: float) -> float:
         return round(LEFT + (RIGHT - LEFT) * step / (last_step or 1), 1)
