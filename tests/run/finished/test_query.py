@@ -24,6 +24,10 @@ def a_run(tmp_path):
     return made(tmp_path / "run")
 
 
+def one_line(capsys):
+    return " ".join(capsys.readouterr().out.split())
+
+
 def test_a_query_is_a_list_to_fill_in(a_run, tmp_path, capsys):
     found, *_ = a_run
     rows = query(found, tmp_path / "few.csv", "--n", "20")
@@ -45,6 +49,30 @@ def test_the_seed_decides_and_a_file_is_never_overwritten(a_run, tmp_path, capsy
     assert query(found, tmp_path / "other.csv", "--n", "20", "--seed", "1") != first
     assert run(["query", str(found), "--out", str(tmp_path / "first.csv")]) == 2
     assert "perhaps with labels" in capsys.readouterr().err
+
+
+def test_images_that_have_a_label_already_are_told(a_run, tmp_path, capsys):
+    found, labels, _ = a_run
+    rows = query(found, tmp_path / "first.csv", "--n", "20")
+    assert "already" not in capsys.readouterr().out
+    fill_in(rows, labels, tmp_path / "first.csv", only=12)
+    evaluate(found, tmp_path / "first.csv")
+    capsys.readouterr()
+    query(found, tmp_path / "same.csv", "--n", "20")
+    assert f"12 of these images have labels already, in {tmp_path / 'first.csv'}" in one_line(capsys)
+    query(found, tmp_path / "all.csv", "--n", str(IMAGES), "--seed", "1")
+    assert "12 of these images have labels already" in one_line(capsys)
+    (tmp_path / "first.csv").unlink()
+    query(found, tmp_path / "other.csv", "--n", "20")
+    assert "already" not in capsys.readouterr().out
+
+
+def test_images_with_labels_that_trained_a_model_are_told(a_run, tmp_path, capsys):
+    found, labels, _ = a_run
+    (tmp_path / "known.csv").write_text(f"path,label\n{NAMES[5]},{CLASSES[labels[5]]}\n")
+    (found / "config.yaml").write_text(f"seed: 0\ntarget_labels: {tmp_path / 'known.csv'}\n")
+    query(found, tmp_path / "all.csv", "--n", str(IMAGES))
+    assert f"1 of these images has a label among those that were given to the training, {tmp_path}" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

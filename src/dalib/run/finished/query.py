@@ -11,9 +11,11 @@ import torch
 from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, make_parent, required_path, write_text
+from dalib.core.places import behind
 from dalib.core.refusals import require_writable
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.folders import describe_unused
+from dalib.data.labels import read_target_labels
 from dalib.data.sources import open_target
 from dalib.judge.sampling import choose
 from dalib.models.saved import load_description
@@ -72,8 +74,9 @@ def query(run: RunFolder | str | Path, count: int, out: str | Path, *, seed: int
     together = groups_of_target(run, names, groups)
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed, together)
     chosen, listed = len(sample.rows), _listed(sample, names)
+    notes = [*_left_out(run), *_labelled_before(run, names, sample.rows.tolist())]
     shown = _write(run, Path(out), page, sample.rows.tolist(), names, listed)
-    for note in _left_out(run) + ([] if shown else _not_found(listed[0][0])):
+    for note in notes + ([] if shown else _not_found(listed[0][0])):
         say(note)
     if count > chosen:
         say(f"the target has {chosen} images: all of them are in the list")
@@ -185,6 +188,35 @@ def _left_out(run: RunFolder) -> list[str]:
     """Returns the note on files beside the target's images, which no model has predicted."""
     line = describe_unused(Summary.read(run.summary).target, run.read_left_out().target)
     return [line] if line else []
+
+
+def _labelled_before(run: RunFolder, names: Sequence[str], chosen: Sequence[int]) -> list[str]:
+    """Returns notes on chosen images that have a label already: in the list before, or in that of a training."""
+    few = run.read_labelled()
+    trained = configuration_of(run).get("target_labels") if run.config.is_file() else None
+    notes = []
+    if few is not None and not few.held_out and (count := _labels_of(run, few.labels, names, chosen)):
+        notes.append(f"{_have_labels(count)} already{behind(', in ', few.labels)}: copy what is right in the new list")
+    if trained is not None and (count := _labels_of(run, trained, names, chosen)):
+        notes.append(
+            f"{_have_labels(count)} among those that were given to the training{behind(', ', trained)}: a model that "
+            "was trained on them does better on these images than on others like them"
+        )
+    return notes
+
+
+def _have_labels(count: int) -> str:
+    return f"{count} of these images {'has a label' if count == 1 else 'have labels'}"
+
+
+def _labels_of(run: RunFolder, file: str, names: Sequence[str], chosen: Sequence[int]) -> int:
+    """Returns how many of the chosen images have a label in a file; 0 where it cannot be read any more."""
+    target = Summary.read(run.summary).target
+    try:
+        given = read_target_labels(file, names, classes_of(run), target, argument="labels")
+    except UserError:
+        return 0
+    return len({*given.rows.tolist()} & {*chosen})
 
 
 def _range_of(run: RunFolder) -> Range | None:
