@@ -196,6 +196,21 @@ def test_labels_that_were_trained_on_are_told(a_run, tmp_path, capsys):
     assert "not known" in capsys.readouterr().out
 
 
+def test_adapted_is_compared_with_the_better_baseline_as_an_evaluation_compares_it(a_run, tmp_path, capsys):
+    found, labels, tensors = a_run
+    right = torch.eye(3)[torch.tensor(labels)] * 0.8 + 0.2 / 3
+    save_file({**tensors, "target/aligned": right}, found / "predictions.safetensors")
+    assert [*target_predictions(RunFolder(found))[1]][:2] == ["adapted", "source-only"], "by which images are chosen"
+    fill_in(query(found, tmp_path / "few.csv", "--n", "100"), labels, tmp_path / "few.csv")
+    result = evaluate(found, tmp_path / "few.csv")
+    assert result["baseline"] == "aligned"
+    gain = result["models"]["adapted"]["value"] - result["models"]["aligned"]["value"]
+    assert result["difference"]["value"] == pytest.approx(gain, abs=1e-9)
+    assert result["difference"]["high"] < 0
+    assert "adaptation hurt" in capsys.readouterr().out
+    assert "Adaptation hurt: adapted about" in (found / "report.html").read_text()
+
+
 def test_the_best_model_of_three_is_selected_whichever_was_judged_the_baseline(a_run, tmp_path, capsys):
     found, labels, tensors = a_run
     for name in ("adapted", "source-only", "aligned"):

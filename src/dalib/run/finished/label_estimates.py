@@ -16,6 +16,7 @@ from dalib.core.places import behind
 from dalib.core.refusals import require_writable
 from dalib.core.words import counted, difference_in_words, points_in_words, range_in_words, share_in_words
 from dalib.data.labels import hold_out, read_target_labels
+from dalib.records.candidates import ADAPTED
 from dalib.records.content import utc_now
 from dalib.records.folder import RunFolder
 from dalib.records.labelled import Labelled, LabelledValue
@@ -48,6 +49,7 @@ _AS_A_LIST = "; give the name of a file with the columns path and label, as fram
 def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str | None = None) -> Labelled:
     """Estimates each model's accuracy on the target, and their difference, from labels of a few of its images.
 
+    The adapted model is compared with the best of the others, as in :func:`dalib.run.finished.measure.evaluate`.
     Predictions are looked up in the run; no image is read. A list from :func:`dalib.run.finished.query.query` is judged
     by how it was chosen, any other one as a simple random sample. Where the 95% interval of the difference leaves out
     0, the better model becomes the selected one, unless the user has chosen (:func:`dalib.run.finished.select.keep`).
@@ -79,7 +81,7 @@ def evaluate_labels(run: RunFolder | str | Path, file: str | Path, groups: str |
             f"images than on others like them; for a fair number label other images: "
             f"{Call('dalib.run.finished.query.query')} with another {Setting('seed')}"
         )
-    labels = LabelledSample(given, predictions, file, together, len(classes))
+    labels = _beside_best(LabelledSample(given, predictions, file, together, len(classes)))
     found = estimates_from(labels)
     result = _as_result(found, labels, notes)
     if known:
@@ -127,7 +129,8 @@ def judge_held_out(run: RunFolder, file: str, held_out: TargetLabels) -> Labelle
     """
     names, predictions = target_predictions(run)
     say(f"judging by {counted(len(held_out.rows), 'label')}{behind(' of ', file)}, held out from training")
-    labels = LabelledSample(held_out, predictions, file, groups_of_target(run, names), len(classes_of(run)))
+    together = groups_of_target(run, names)
+    labels = _beside_best(LabelledSample(held_out, predictions, file, together, len(classes_of(run))))
     found = estimates_from(labels)
     result = replace(_as_result(found, labels, []), held_out=True)
     _say(result, found)
@@ -197,13 +200,29 @@ def _say(result: Labelled, found: SampleEstimates) -> None:
         say(f"note: {note}")
 
 
+def _beside_best(labels: LabelledSample) -> LabelledSample:
+    """Returns the labels with the adapted model compared with the best of the others by them, as an evaluation is.
+
+    Of equally good ones it is that of the judgement, which the images were chosen by.
+    """
+    others = [name for name in labels.predictions if name != ADAPTED]
+    if len(others) < 2 or ADAPTED not in labels.predictions:
+        return labels
+    return labels.comparing(ADAPTED, _best(labels, others))
+
+
+def _best(labels: LabelledSample, names: Sequence[str]) -> str:
+    """Returns the first of the models that labels find the most accurate."""
+    values = {name: labels.mean(labels.right[name]).value for name in names}
+    return max(names, key=lambda name: -1.0 if math.isnan(values[name]) else values[name])
+
+
 def _decide(run: RunFolder, labels: LabelledSample, *, held: bool) -> None:
     """Lets labels decide the run's selection, between the selected model and the best of the others, and prints it."""
     selected, file = run.selection().model, labels.file
     names = [*labels.predictions][:2]
     if selected in labels.predictions:
-        values = {name: each.value for name, each in estimates_from(labels).models.items() if name != selected}
-        names = [selected, max(values, key=lambda name: -1.0 if math.isnan(values[name]) else values[name])]
+        names = [selected, _best(labels, [name for name in labels.predictions if name != selected])]
     found = estimates_from(labels.comparing(*names))
     difference = found.difference
     accuracies = [found.models[name].value for name in names]

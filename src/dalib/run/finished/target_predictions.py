@@ -28,8 +28,8 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
 
     Of a run that expects images of none of its classes they are (N, C + 1), with unknown as the last class.
 
-    The first two models are those that labels compare: the adapted one, and the baseline that is selected
-    or, where adapted is, that it was judged beside.
+    The first two models are those by which images to label are chosen: the adapted one, and the baseline that it was
+    judged beside or, without a judgement, that is selected.
 
     Raises:
         UserError: not in the run's folder, or damaged.
