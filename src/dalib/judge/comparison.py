@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.words import cannot_tell, likelihood, undecided
+from dalib.core.words import cannot_tell, likelihood, share_in_words, undecided
 from dalib.judge.better import (
     PRIOR_LOG_ODDS,
     Signs,
@@ -299,7 +299,8 @@ def _reasons(
     accuracies = before.evidence.validation_accuracy, after.evidence.validation_accuracy
     if len(after.evidence.labels) >= MIN_IMAGES and accuracies[0] - accuracies[1] > MAX_FALL:
         found.append(
-            f"The accuracy on the source's validation images fell from {accuracies[0]:.1%} to {accuracies[1]:.1%}"
+            f"The accuracy on the source's validation images fell from {share_in_words(accuracies[0])} to "
+            f"{share_in_words(accuracies[1])}"
         )
     return tuple(found)
 

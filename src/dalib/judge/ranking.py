@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from dalib.core.words import likelihood, undecided
+from dalib.core.words import likelihood, share_in_words, undecided
 from dalib.judge.better import pairwise
 from dalib.judge.calibrated import agreements_of, calibrated_estimate, calibration_for
 from dalib.judge.chance import FEWEST_LABELLED
@@ -111,8 +111,9 @@ def _other_names(found: Renamed, classes: Sequence[str], witness: Witness) -> st
     one, other = found.first, found.second
     return (
         f"{one} and {other} group the images alike and name the groups differently: they predict the same class for "
-        f"{found.agreement:.0%} of the images, and for {found.matched:.0%} once {other}'s classes are renamed "
-        f"({first_of(moved)}); look whether its columns are in another order than its classes{remedy}"
+        f"{share_in_words(found.agreement, 0)} of the images, and for {share_in_words(found.matched, 0)} once "
+        f"{other}'s classes are renamed ({first_of(moved)}); look whether its columns are in another order than "
+        f"its classes{remedy}"
     )
 
 

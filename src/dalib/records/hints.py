@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from dalib.core.words import share_in_words
 from dalib.records.content import ABSENT, Record
 
 
@@ -67,5 +68,5 @@ class Hints(Record):
             name = max(copies, key=lambda name: copies[name])
             return f"{of} mostly repeat the predictions of the {name} model: they add little."
         trusted = sum(each.trust * each.images for each in self.classes) / max(1, self.hinted)
-        right = "" if self.right is None else f"; about {self.right:.0%} of them seem right"
-        return f"{of} were trusted to {trusted:.0%}{right} (estimated without labels)."
+        right = "" if self.right is None else f"; about {share_in_words(self.right, 0)} of them seem right"
+        return f"{of} were trusted to {share_in_words(trusted, 0)}{right} (estimated without labels)."

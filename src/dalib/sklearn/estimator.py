@@ -23,6 +23,7 @@ from dalib.core.console import say
 from dalib.core.devices import choose_device
 from dalib.core.errors import UserError
 from dalib.core.seeds import derive_seed
+from dalib.core.words import share_in_words
 from dalib.data.domain_images import LabelledImages, UnlabelledImages
 from dalib.data.sparse import SparseRows
 from dalib.data.split import split_by_groups
@@ -517,7 +518,7 @@ class SelfEnsembleClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mi
 
     def _print_round(self, name: str, line: dict[str, float]) -> None:
         if self.verbose:
-            say(f"{name} round {line['step']}: {line['changed']:.1%} of the target changed their class")
+            say(f"{name} round {line['step']}: {share_in_words(line['changed'])} of the target changed their class")
 
     def _check_settings(self) -> None:
         """Refuses the first setting that is out of its range."""
