@@ -186,6 +186,16 @@ def test_a_query_that_ends_among_the_pictures_leaves_no_list(a_run, tmp_path, mo
     query(a_run[0], tmp_path / "few.csv", "--n", "5")
 
 
+def test_images_that_were_moved_are_the_reason_for_no_page(tmp_path, capsys):
+    found, *_ = made(tmp_path / "run")
+    gone = [f"{tmp_path}/photos/{number}.png" for number in range(IMAGES)]
+    (found / "images.json").write_text(json.dumps({"target": gone, "validation": []}))
+    query(found, tmp_path / "few.csv", "--n", "5")
+    told = one_line(capsys)
+    assert f"no page shows the images, because {tmp_path}/photos/" in told
+    assert "is not there any more; bring the images back" in told
+
+
 def test_without_pictures_there_is_no_page(a_run, tmp_path, capsys):
     query(a_run[0], tmp_path / "few.csv", "--n", "5")
     assert not (tmp_path / "few.html").exists()

@@ -11,7 +11,7 @@ import torch
 from dalib.core.console import CountedProgress, say, say_result, some_classes
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import csv_text, make_parent, required_path, write_text
-from dalib.core.places import behind
+from dalib.core.places import behind, in_short
 from dalib.core.refusals import require_writable
 from dalib.core.words import UNKNOWN, with_unknown
 from dalib.data.folders import describe_unused
@@ -115,14 +115,18 @@ def _write(
 
 
 def _not_found(name: str) -> list[str]:
-    """Returns the note on an image that no page shows because its path begins in another folder than this one."""
+    """Returns the note on an image that no page shows because it is not where its path leads from this folder."""
     path = Path(name)
-    if len(path.parts) < 2 or not path.suffix or path.is_absolute() or path.exists():
+    if len(path.parts) < 2 or not path.suffix or path.exists() or path.parent.is_file():  # in a shard
         return []
-    return [
-        f"no page shows the images, because {name} is not found from {Path.cwd()}: the run has paths from the folder "
-        "that it was trained in; give the command there"
-    ]
+    if path.is_absolute():
+        where = "is not there any more; bring the images back and ask for another list"
+    else:
+        where = (
+            f"is not found from {Path.cwd()}: the run has paths from the folder that it was trained in; give the "
+            "command there, where the images still are"
+        )
+    return [f"no page shows the images, because {in_short(name)} {where}, or look at them where they are now"]
 
 
 def _what_to_do(run: RunFolder, out: str, look: str, given: Mapping[str, str]) -> str:
