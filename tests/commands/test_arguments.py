@@ -94,3 +94,21 @@ def test_a_run_to_start_from_gives_its_backbone_and_preset_beside_a_file(typed, 
     assert {"--backbone=tf_efficientnet_lite0", "--preset=photo-features"} <= {*found}
     file.write_text(f"backbone: small\ninit: {first}\n")
     assert prepared(given).arguments == given
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "run", "--out", "x.csv", "--images"],
+        ["features", "run", "--out", "x.npz", "--images"],
+        ["judge", "a.csv", "b.csv", "--images"],
+        ["eval", "run", "--data"],
+        ["eval", "run", "--labels"],
+    ],
+)
+def test_none_of_several_sets_is_left_out_without_a_word(command, capsys):
+    option = command[-1]
+    assert run([*command, "day", f"{option}=my night"]) == 2
+    told = f"dalib: error: {option} day {option} 'my night': expected one of them; give the command for each\n"
+    assert capsys.readouterr().err == told
+    assert prepared([*command, "day", option, "day"]).arguments == [*command, "day", option, "day"]

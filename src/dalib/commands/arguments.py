@@ -13,7 +13,7 @@ import yaml
 from dalib.commands.given_settings import configurations_in, settings_in
 from dalib.core.console import Loudness, prints_for_all, say
 from dalib.core.errors import Part, Setting, UserError
-from dalib.core.files import NO_URL, expanded, is_url
+from dalib.core.files import NO_URL, expanded, is_url, quoted
 from dalib.run.settings.config import NOT_BOTH
 from dalib.run.settings.config_file import backbone_of_run, content_of, require_settings
 from dalib.run.settings.image_defaults import (
@@ -35,6 +35,9 @@ _OF_BACKBONES = ("--backbone", "--weights", "--weights_order")
 REPEATED = ("--source", *_OF_BACKBONES)
 """Options that may be given more than once, for several values."""
 
+_ONE_SET = {"predict": ("--images",), "features": ("--images",), "judge": ("--images",), "eval": ("--data", "--labels")}
+"""Options of images or labels of which a command takes one set, by the command."""
+
 
 class Prepared(NamedTuple):
     """A command line as the parser takes it.
@@ -52,16 +55,27 @@ def prepared(arguments: list[str]) -> Prepared:
     """Returns the arguments as the parser takes them, and what to print of them once they are known to be right.
 
     Raises:
-        UserError: a URL in place of a path, or a configuration file that is not plain YAML.
+        UserError: a URL in place of a path, a configuration file that is not plain YAML, or several sets of images
+            where the command takes one.
     """
     arguments = with_paths([with_time(with_underscores(argument)) for argument in arguments])
     arguments = with_range_joined(with_repeated_united(arguments))
+    _require_one_set(arguments)
     for file in configurations_in(arguments):
         require_settings(Path(file))
     arguments = with_targets_named(arguments)
     arguments = _with_network_of_preset(_with_short_name(_with_backbone_of_init(_with_kit(arguments))))
     arguments, note = _with_settings_of_images(arguments)
     return Prepared(_with_preset(arguments), note)
+
+
+def _require_one_set(arguments: list[str]) -> None:
+    """Refuses several sets of images or labels, of which all but the last would be left out without a word."""
+    for option in _ONE_SET.get(arguments[0] if arguments else "", ()):
+        values, _ = _values_of(arguments, option)
+        if len({*values}) > 1:
+            given = " ".join(f"{option} {quoted(value)}" for value in values)
+            raise UserError(f"{given}: expected one of them; give the command for each")
 
 
 def _with_short_name(arguments: list[str]) -> list[str]:
