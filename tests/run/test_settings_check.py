@@ -31,6 +31,15 @@ def test_a_batch_that_processes_cannot_divide_is_refused(batch, said):
 
 
 @pytest.mark.parametrize(
+    ("name", "value"),
+    [("lr", 0.0), ("lr", -1.0), ("lr", float("inf")), ("weight_decay", -0.1), ("weight_decay", float("nan"))],
+)
+def test_an_optimizer_that_learns_nothing_or_cannot_be_is_named(name, value):
+    with pytest.raises(UserError, match=rf"^optimizer\.{name}={value}: expected "):
+        check_counts(from_preset("digits", **{f"optimizer.{name}": value}))
+
+
+@pytest.mark.parametrize(
     ("settings", "said"),
     [
         ({"sync_norms": True, "statistics": "recomputed"}, "sync_norms=True: .*; expected statistics='running'"),

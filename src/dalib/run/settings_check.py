@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,6 +51,10 @@ def check_counts(config: TrainConfig, world: World = ALONE) -> None:
     for name, share in shares.items():
         if not 0 <= share < 1:  # NaN too
             raise UserError(Setting(name, share), ": expected a share from 0 to below 1")
+    if not 0 < config.optimizer.lr < math.inf:  # NaN too
+        raise UserError(Setting("optimizer.lr", config.optimizer.lr), ": expected a rate above 0")
+    if not 0 <= config.optimizer.weight_decay < math.inf:
+        raise UserError(Setting("optimizer.weight_decay", config.optimizer.weight_decay), ": expected at least 0")
     if config.batch < 2:
         raise UserError(Setting("batch", config.batch), ": expected at least 2, batch normalisation needs them")
     if config.batch % world.size or config.batch // world.size < 2:

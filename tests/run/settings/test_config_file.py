@@ -45,6 +45,8 @@ def test_what_is_no_configuration_is_refused(text, tmp_path):
         ("- a\n", "got a list"),
         ("steps\n", "got 'steps'"),
         ("optimizer: 3\n", ": optimizer: expected a group of settings, each in a line below, got 3"),
+        ("steps: 5\nseed: 1\nsteps: 9\n", ": line 3: steps stands there twice; keep one of them, the last would count"),
+        ("data:\n  size: 8\n  size: 9\n", ": line 3: size stands there twice; keep one of them, the last would count"),
         ("steps:\t3\n\tseed: 1\n", ": not YAML (line 1, column 7: found character '\\t' that cannot start any token)"),
     ],
 )

@@ -87,9 +87,12 @@ def require_settings(path: Path) -> None:
         raise UserError(where, ": expected a file, this is a folder" if path.is_dir() else ": no such file")
     require_plain(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError) as error:
         raise UserError(where, f": not YAML ({_in_one_line(error)})") from None
+    if twice := _named_twice(yaml.compose(text, Loader=yaml.SafeLoader)):
+        raise UserError(where, f": {twice}; keep one of them, the last would count")
     if not isinstance(content, dict) or not content:
         got = "nothing" if not content else "a list" if isinstance(content, list) else repr(content)[:40]
         raise UserError(where, f": expected settings, such as the line `steps: 500`, got {got}")
@@ -97,6 +100,21 @@ def require_settings(path: Path) -> None:
         value = content.get(name)
         if value is not None and not isinstance(value, dict):
             raise UserError(where, f": {name}: expected a group of settings, each in a line below, got {value!r}")
+
+
+def _named_twice(node: yaml.Node | None) -> str:
+    """Returns the first setting that has two values in one group, with the line of the second; empty without any."""
+    if not isinstance(node, yaml.MappingNode):
+        return ""
+    known = set[str]()
+    for key, value in node.value:
+        name = str(key.value)
+        if name in known:
+            return f"line {key.start_mark.line + 1}: {name} stands there twice"
+        known.add(name)
+        if found := _named_twice(value):
+            return found
+    return ""
 
 
 def _in_one_line(error: Exception) -> str:
