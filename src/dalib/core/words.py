@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 UNKNOWN = "unknown"
 """The class of images that are of none of a model's classes, in lists, folders and predictions."""
 
+_MOST_DIGITS = 3
+"""Digits behind the point of a percentage that would be 0 or 100 with fewer."""
+
+_ROUNDING = 1e-9
+"""How far from 0 or 1 a share that is one of them may be computed."""
+
 
 def with_unknown(classes: Sequence[str]) -> tuple[str, ...]:
     """Returns the classes and, as the last one, ``unknown``; the classes alone where one of them has this name.
@@ -95,11 +101,6 @@ def range_in_words(low: float, high: float, digits: int = 1) -> str:
     '94.0% to 99.97%'
     """
     return f"{share_in_words(low, digits)} to {share_in_words(high, digits)}"
-
-
-_MOST_DIGITS = 3
-_ROUNDING = 1e-9
-"""How far from 0 or 1 a share that is one of them may be computed."""
 
 
 def undecided(probability: float, certainty: float) -> str:
