@@ -261,6 +261,18 @@ def test_only_lists_that_were_written_here_may_leave_their_folder(tmp_path, monk
         open_target(str(copied), COLOUR)
 
 
+@pytest.mark.parametrize(("low", "high"), [(-1000, 3000), (0, 200_000)])
+def test_pictures_of_whole_numbers_of_32_bits_are_kept_as_they_are(low, high):
+    values = np.random.default_rng(0).integers(low, high, (4, 16, 16)).astype(np.int32)
+    given = keep_unlabelled([Image.fromarray(each) for each in values])
+    for file, each in zip(given.files, values, strict=True):
+        with Image.open(file) as image:
+            assert np.array_equal(np.asarray(image), each)
+    found = open_target(str(given.list), Preprocessing(16, 1, range=(low, high)))
+    assert len(found.images) == 4
+    assert found.images.float().std() > 50
+
+
 def test_pictures_are_kept_upright_and_opaque():
     turned = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
     turned.getexif()[0x0112] = 6

@@ -3,7 +3,8 @@
 ::
 
     CACHE/given/KEY/array-of-240-labelled-images.csv    a list of the images, with labels unless they are a target's
-    CACHE/given/KEY/000.png                             each image without loss, under its number in what was given
+    CACHE/given/KEY/000.png                             each image without loss, under its number in what was given;
+                                                        a .tif where its numbers are of 32 bits
     CACHE/given/KEY/index.json                          what it was made of, as other caches have it
 
 A run's configuration names the list. KEY is a hash of pixels and labels: the same images are kept once, for all runs.
@@ -401,7 +402,7 @@ def _write(
                     break
             else:
                 label = items.label(position) if labelled else None
-                name = f"{number.rpartition('/')[2]}.png"
+                name = f"{number.rpartition('/')[2]}{_ending_for(image)}"
                 pictures.add(position, image, _plain(label))
                 rows.append((str(image) if isinstance(image, Path) else name, label, position))
                 if column is not None and items.column is not None:
@@ -448,6 +449,11 @@ def _plain(label: Any) -> Any:
     if label is np.ma.masked:  # a missing one, whose number would be 0
         return None
     return label.item() if isinstance(label, np.generic | np.ndarray | Tensor) and not label.ndim else label
+
+
+def _ending_for(image: Image.Image | Path) -> str:
+    """Returns the ending of the format that keeps an image without loss: PNG has no whole numbers of 32 bits."""
+    return ".tif" if isinstance(image, Image.Image) and image.mode == "I" else ".png"
 
 
 def _save(image: Image.Image, path: Path) -> None:
