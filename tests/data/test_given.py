@@ -160,6 +160,17 @@ def test_the_same_images_are_kept_once_and_others_beside_them(cache):
     assert len(list((cache / "given").iterdir())) == 3, "and nothing else is left there"
 
 
+@pytest.mark.parametrize("lost", ["*.csv", "index.json", "3.png", "*"])
+@pytest.mark.parametrize("data", [PIXELS, pictures()], ids=["array", "pictures"])
+def test_what_lost_files_is_kept_anew(data, lost):
+    kept = keep_unlabelled(data)
+    for each in [*kept.list.parent.glob(lost)]:
+        each.unlink()
+    again = keep_unlabelled(data)
+    assert again == kept
+    assert torch.equal(open_target(str(again.list), COLOUR).images, torch.from_numpy(PIXELS).permute(0, 3, 1, 2))
+
+
 def test_a_path_that_holds_no_image_is_told_when_it_is_read():
     given = keep_labelled(Pairs([*pictures()[:5], "no image.png"], NUMBERS))
     assert given.unreadable == ()

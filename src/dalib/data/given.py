@@ -320,8 +320,8 @@ def _kept(
     if not items.count:
         raise UserError(Setting(argument, items.name), ": expected at least one image, got none")
     folder = writable_cache_folder(default_cache_folder()) / GIVEN
-    if items.again and (there := folder / _key(items, labelled)).is_dir():
-        return _read(there)
+    if items.again and (there := _read(folder / _key(items, labelled))) is not None:
+        return there
     try:
         folder.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".", dir=folder))
@@ -513,21 +513,34 @@ def _published(written: _Written, folder: Path) -> Given:
     """Moves the written folder into its place, unless the same is there already."""
     place = folder / written.key
     written.part.chmod(0o755)  # which mkdtemp keeps to its owner
-    if not place.is_dir():
-        try:
-            written.part.rename(place)
-        except OSError:  # another process was first
-            if not place.is_dir():
-                raise
-    return _read(place)
+    try:
+        written.part.rename(place)
+    except OSError:  # the same is there, or what is left of it
+        if (there := _read(place)) is not None:
+            return there
+        shutil.rmtree(place, ignore_errors=True)
+        written.part.rename(place)
+    found = _read(place)
+    if found is None:
+        raise OSError(errno.EIO, f"what was written to {place} is not what is there")
+    return found
 
 
-def _read(place: Path) -> Given:
-    (listed,) = place.glob("*.csv")
-    index = json.loads((place / "index.json").read_text(encoding="utf-8"))
-    unreadable = tuple(Unreadable(*each) for each in index["unreadable"])
-    files = list_images(listed, argument="given", allow_outside=True).paths
-    return Given(listed, files, unreadable)
+def _read(place: Path) -> Given | None:
+    """Reads what is kept in a folder; None without the folder, or where files of it are gone or damaged.
+
+    Whoever clears temporary files or caches by age may remove some of them.
+    """
+    try:
+        (listed,) = place.glob("*.csv")
+        index = json.loads((place / "index.json").read_text(encoding="utf-8"))
+        unreadable = tuple(Unreadable(*each) for each in index["unreadable"])
+        files = list_images(listed, argument="given", allow_outside=True).paths
+        kept = {each.name for each in place.iterdir()}
+    except (OSError, ValueError, LookupError, TypeError, UserError):
+        return None
+    whole = all(file.name in kept for file in files if file.parent == place)  # users' own files are told when read
+    return Given(listed, files, unreadable) if whole else None
 
 
 def _cache_folders() -> Iterator[Path]:
