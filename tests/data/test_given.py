@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -232,6 +234,19 @@ def test_files_stay_where_they_are(tmp_path):
     assert keep_labelled((paths, LABELS)).list == given.list
     assert keep_unlabelled([tmp_path / "anywhere"]).files == keep_unlabelled(paths).files == tuple(paths)
     assert open_labelled(str(given.list), COLOUR, ("ant", "cat", "dog")).names == opened.names
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_whose_name_is_no_text_is_read_from_a_list(tmp_path):
+    names = [os.fsdecode(b"caf\xe9.png"), "b.png"]
+    for name, image in zip(names, pictures(), strict=False):
+        image.save(tmp_path / name)
+    files = [tmp_path / name for name in names]
+    assert keep_unlabelled(files).files == tuple(files)
+    given = keep_labelled([(str(each), label) for each, label in zip(files, LABELS, strict=False)])
+    found = open_source(str(given.list), COLOUR)
+    assert found.names == tuple(map(str, files))
+    assert torch.equal(found.images, torch.from_numpy(PIXELS[:2]).permute(0, 3, 1, 2))
 
 
 def test_frames_and_series_are_read_by_their_rows_whatever_their_index_is(tmp_path):

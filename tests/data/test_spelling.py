@@ -1,7 +1,9 @@
 """Names that are equal for a person are equal here, and what stands for no label is no class."""
 
 import os
+import sys
 import unicodedata
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -80,6 +82,17 @@ def test_a_file_is_found_in_whatever_spelling_its_folders_have(tmp_path, on_disk
     assert FilesAsSpelled().find(tmp_path / given / f"{given}.png") == (
         there if key_of(f"{given}.png") == key_of(there.name) else tmp_path / given / f"{given}.png"
     )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_file_whose_name_is_no_text_is_found_as_text_files_write_it(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9\xff") / os.fsdecode(b"\xe9.png")
+    path.parent.mkdir()
+    path.touch()
+    written = str(path).encode(errors="backslashreplace").decode()
+    assert written.endswith(r"caf\udce9\udcff/\udce9.png")
+    assert FilesAsSpelled().find(Path(written)) == path
+    assert FilesAsSpelled().find(Path(f"{written}x")) == Path(f"{written}x")
 
 
 def test_a_file_that_is_nowhere_keeps_its_name(tmp_path):

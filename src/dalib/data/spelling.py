@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import unicodedata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _MISSING_AS_WRITTEN = frozenset(("", "None", "NA", "NaT"))
 _FEWEST_LETTERS = 3
 _MISSING_IN_ANY_CASE = frozenset(("nan", "-nan", "n/a", "#n/a", "#na", "<na>", "null"))
+_ESCAPED_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # of a name that is no text, as text files are written
 
 
 def key_of(name: str) -> str:
@@ -143,6 +145,10 @@ class FilesAsSpelled:
     def find(self, path: Path) -> Path:
         """Returns the path as it is on the disk; unchanged if there is no such file, or if it is exact."""
         text = str(path)
+        if "\\udc" in text and os.sep == "/" and not os.path.lexists(path):  # of a name whose bytes are not UTF-8
+            unescaped = _ESCAPED_BYTE.sub(lambda found: chr(int(found[1], 16)), text)
+            if os.path.lexists(unescaped):
+                return Path(unescaped)
         if "\\" in text and os.sep == "/" and not os.path.lexists(path):  # of a list that was written on Windows
             found = self.find(Path(text.replace("\\", "/")))
             if found.is_file():
