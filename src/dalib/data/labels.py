@@ -132,7 +132,10 @@ def read_target_labels(
             raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on {_line_in(file, line_before)}")
         given[row] = line, label, position
         if designed:
-            stratum_of[row] = _stratum(fields, line, refuse, population, len(names))
+            stratum = _stratum(fields, line, refuse, population, len(names))
+            if stratum_of.setdefault(row, stratum) != stratum:
+                where = _line_in(file, line_before)
+                raise refuse(line, f"{path!r} is of stratum {stratum} here and of {stratum_of[row]} on {where}")
     if unknown:
         lines = [(_line_in(file, line), label) for line, label in unknown]
         raise _unknown_classes(lines, Setting(argument, file), classes)
