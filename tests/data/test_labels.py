@@ -92,7 +92,7 @@ def test_where_the_command_is_given_never_goes_before_the_names_of_the_run(tmp_p
         ("path,label,stratum,population\na.png,cat,0,2\nx/a.png,cat,0,3\n", "line 3: stratum 0 has 3 images here"),
         (
             "path,label,stratum,population\na.png,cat,0,2\nphotos/a.png,cat,1,2\n",
-            "line 3: 'photos/a.png' is of stratum 1 here and of 0 on line 2",
+            "line 3: 'photos/a.png' is of stratum 1 here and of 0 before",
         ),
     ],
 )

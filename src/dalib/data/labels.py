@@ -134,8 +134,7 @@ def read_target_labels(
         if designed:
             stratum = _stratum(fields, line, refuse, population, len(names))
             if stratum_of.setdefault(row, stratum) != stratum:
-                where = _line_in(file, line_before)
-                raise refuse(line, f"{path!r} is of stratum {stratum} here and of {stratum_of[row]} on {where}")
+                raise refuse(line, f"{path!r} is of stratum {stratum} here and of {stratum_of[row]} before")
     if unknown:
         lines = [(_line_in(file, line), label) for line, label in unknown]
         raise _unknown_classes(lines, Setting(argument, file), classes)
