@@ -67,6 +67,18 @@ def test_names_may_be_absolute_or_relative_whichever_the_target_is(tmp_path, mon
         read(tmp_path, "path,label\nelsewhere/a.png,cat\n")
 
 
+def test_images_on_another_drive_than_the_working_folder_have_names(monkeypatch):
+    own = os.path.relpath
+
+    def relpath(path, start=os.curdir):
+        if start == os.curdir:
+            raise ValueError("path is on mount 'D:', start on mount 'C:'")
+        return own(path, start)
+
+    monkeypatch.setattr(os.path, "relpath", relpath)
+    assert rows_by_name(["/photos/a.png", "/photos/b.png"], "/photos")["b.png"] == 1
+
+
 def test_where_the_command_is_given_never_goes_before_the_names_of_the_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = [str(tmp_path / "photos" / "a.png"), str(tmp_path / "photos" / "photos" / "a.png")]

@@ -234,13 +234,13 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
     is_file = target.lower().endswith(LIST_ENDINGS) or ("{" in target and are_shards(target))
     folder = os.path.dirname(target) if is_file else target  # noqa: PTH120 - of text
     for row, name in enumerate(names):
-        relative = os.path.relpath(name, folder or ".") if folder else name
-        if not relative.startswith(os.pardir):
+        relative = _below(name, folder) if folder else name
+        if relative:
             found.setdefault(relative, row)
             found.setdefault(relative.replace(os.sep, "/"), row)
     for row, name in enumerate(names):  # last, as they depend on where the command is given
         found.setdefault(os.path.abspath(name), row)  # noqa: PTH100 - of text
-        if not (here := os.path.relpath(name)).startswith(os.pardir):
+        if here := _below(name, os.curdir):
             found.setdefault(here, row)
     for row, name in enumerate(names):
         if (number := in_short(name)) != name:  # of an image that was given as an object, whose file nobody has seen
@@ -252,6 +252,15 @@ def rows_by_name(names: Sequence[str], target: str) -> dict[str, int]:
         if (key := key_of(name)) != name:
             by_key[key] = row if by_key.get(key, row) == row else None  # two files may differ in their spelling alone
     return {**{key: row for key, row in by_key.items() if row is not None}, **found}
+
+
+def _below(name: str, folder: str) -> str:
+    """Returns a name from a folder on; empty where it lies elsewhere, as on another drive of Windows."""
+    try:
+        relative = os.path.relpath(name, folder)
+    except ValueError:
+        return ""
+    return "" if relative.startswith(os.pardir) else relative
 
 
 def name_such_as(names: Sequence[str]) -> str:
