@@ -74,6 +74,13 @@ def test_one_file_and_a_list_with_a_missing_file_are_predicted(folder):
     assert [each.path for each in found.unreadable] == [str(folder / "gone.png")]
 
 
+def test_an_empty_path_is_not_the_working_folder(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    for images in ("", ["0.png", " "]):
+        with pytest.raises(UserError, match="expected a path, got an empty text"):
+            predicted(images)
+
+
 def test_a_pattern_of_shards_is_a_place(folder):
     for number in range(2):
         with tarfile.open(folder.parent / f"new-{number}.tar", "w") as shard:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from dalib.core.errors import Setting, UserError
-from dalib.core.files import Unreadable, expanded
+from dalib.core.files import Unreadable, expanded, required_path
 from dalib.core.places import is_place
 from dalib.core.words import UNKNOWN, counted, largest, share_in_words
 from dalib.data.decoding import reason
@@ -277,14 +277,18 @@ def _given(images: Any) -> tuple[_Given, list[Unreadable]]:
 
 
 def _image_files(places: Iterable[str | Path]) -> tuple[list[Path], list[Unreadable]]:
-    """Returns the image files of folders, list files, shards and single paths, and those that a list names in vain."""
+    """Returns the image files of folders, list files, shards and single paths, and those that a list names in vain.
+
+    Raises:
+        UserError: an empty path.
+    """
     from dalib.data.given import is_several
     from dalib.data.listing import list_images
 
     files: list[Path] = []
     unreadable: list[Unreadable] = []
     for place in places:
-        path = Path(expanded(place))
+        path = Path(required_path(place, "images"))
         if is_several(path):
             listing = list_images(path, argument="images")
             files += listing.paths
