@@ -38,6 +38,15 @@ def test_the_classes_of_a_subset_are_those_of_the_whole():
     assert items_of(Subset(Pairs([("image", 1), ("other", 0)]), [1]), "source").classes == ("cat", "dog")
 
 
+def test_the_classes_may_be_an_array_of_names():
+    pairs = Pairs([("image", 1)])
+    pairs.classes = np.array(["cat", "dog"])
+    assert items_of(pairs, "source").classes == ("cat", "dog")
+    assert items_of(ConcatDataset([pairs, Pairs(pairs)]), "source").classes == ("cat", "dog")
+    pairs.classes = np.array([3, 7])
+    assert items_of(pairs, "source").classes is None
+
+
 def test_the_classes_of_joined_data_sets_are_those_of_each():
     pairs = Pairs([("image", 1)])
     assert items_of(ConcatDataset([pairs, Subset(pairs, [0])]), "source").classes == ("cat", "dog")

@@ -128,7 +128,10 @@ def _class_names(dataset: Any, argument: str) -> Any:
     while not hasattr(dataset, "classes") and hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
         dataset = dataset.dataset
     if hasattr(dataset, "classes") or not isinstance(getattr(dataset, "datasets", None), list | tuple):
-        return getattr(dataset, "classes", None)
+        classes: Any = getattr(dataset, "classes", None)
+        # an array or an index of pandas; one of numbers holds the labels and not what they count
+        named = classes.tolist() if hasattr(classes, "tolist") else None
+        return named if isinstance(named, list) and all(isinstance(each, str) for each in named) else classes
     parts = [_class_names(each, argument) for each in dataset.datasets]
     if any(part is None for part in parts):
         return None
