@@ -57,6 +57,15 @@ def test_a_column_groups_by_equal_cells_and_empty_ones_stand_alone(tmp_path):
     assert numbers("camera", domain(names, (listed(tmp_path, text),))) == [[0, 0, 1, 2]]
 
 
+def test_an_image_of_two_groups_is_refused_with_both_lines(tmp_path):
+    text = "path,patient\na.png,x\nb.png,y\n./a.png,{}\na.png,\n"
+    of_list = domain([str(tmp_path / "a.png"), str(tmp_path / "b.png")], (listed(tmp_path, text.format("y")),))
+    with pytest.raises(UserError, match=r"list\.csv', line 4: '\./a\.png' has the patient 'y' here and 'x' on line 2"):
+        find_groups("patient", [of_list])
+    listed(tmp_path, text.format(" x"))
+    assert numbers("patient", of_list) == [[0, 1]]
+
+
 @pytest.mark.skipif(os.sep != "/", reason="there a backslash separates folders anyway")
 def test_a_column_of_a_list_of_windows_groups_too(tmp_path):
     names = [str(tmp_path / each) for each in ("cat/a.png", "cat/b.png")]
@@ -128,11 +137,3 @@ def test_auto_without_images_is_refused():
 def test_a_definition_that_is_no_text_is_refused():
     with pytest.raises(UserError, match="groups=3: expected a column, a pattern or auto, got int"):
         find_groups(3, [])
-
-
-def test_a_line_that_repeats_another_gives_its_image_no_other_group(tmp_path):
-    file = tmp_path / "list.csv"
-    file.write_text("path,label,patient\na.png,x,ann\nb.png,x,bob\na.png,x,bob\n")
-    names = [str(tmp_path / name) for name in ("a.png", "b.png")]
-    (found,) = find_groups("patient", [ImagesToGroup("source", (str(file),), names)])
-    assert found.numbers.tolist() == [0, 1]

@@ -113,8 +113,8 @@ def find_groups(definition: str, domains: Sequence[ImagesToGroup]) -> list[Group
         Groups for each domain; one without a pattern has groups of one.
 
     Raises:
-        UserError: ``auto`` without images; a column that no list has; an expression that is none, that has no group or
-            several, or that is found in no path.
+        UserError: ``auto`` without images; a column that no list has, or that puts an image into two groups; an
+            expression that is none, that has no group or several, or that is found in no path.
     """
     if not isinstance(definition, str):
         raise UserError(
@@ -170,15 +170,22 @@ def _by_column(column: str, domain: ImagesToGroup) -> Groups:
         if column not in column_names(file):
             continue
         told = True
-        rows = rows_by_name(domain.names, str(file))
-        for _, fields in rows_of(file, text_of(file, "groups"), _refusal(file), ("path", column)):
+        rows, refuse = rows_by_name(domain.names, str(file)), _refusal(file)
+        lines: dict[int, int] = {}  # row -> the line that gave its cell
+        for line, fields in rows_of(file, text_of(file, "groups"), refuse, ("path", column)):
             path = str(fields["path"])
             # as its own list means it, before what the name means in the folder one is in
             row = row_of(str(file.parent / path), rows)
             row = row_of(path, rows) if row is None else row
             cell = fields.get(column)
-            if row is not None and keys[row] is None and not is_missing(cell):  # a later line repeats it
-                keys[row] = str(cell).strip()
+            if row is None or is_missing(cell):
+                continue
+            key = str(cell).strip()
+            if key != keys[row] and row in lines:
+                raise refuse(
+                    line, f"{path!r} has the {column} {key!r} here and {keys[row]!r} on line {lines[row]}; give it one"
+                )
+            keys[row], lines[row] = key, line
     return _numbered(keys, f"the column {column}") if told else each_alone(len(keys))
 
 
