@@ -252,6 +252,8 @@ def test_labels_are_numbers_or_names():
         ([0.0, 1.0], r"got float64; give labels.astype\(int\)$"),
         ([b"cat", b"dog"], r"got \|S3; give labels.astype\(str\)$"),
         ([False, True], r"got bool; give labels.astype\(int\)$"),
+        (torch.tensor([0, 1], dtype=torch.bfloat16), r"got float32; give labels.long\(\)$"),
+        (torch.tensor([False, True]), r"got bool; give labels.long\(\)$"),
         ([0, 2], r"from 0 to 1 \('cat', 'dog'\), got 0 to 2"),
         (["cat", "owl"], "the labels 'owl' are none of the classes 'cat', 'dog'"),
     ],

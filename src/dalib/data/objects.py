@@ -244,8 +244,7 @@ def picture_of(image: Any) -> Image.Image:
             raise ValueError(f"expected an image, got one without pixels, of size {image.size}")
         return opaque(upright_copy(image))  # upright first: what is put on white has no EXIF data any more
     if isinstance(image, Tensor):
-        values = image.detach().cpu()
-        array = (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16
+        array = _array_of(image)
         if array.ndim == 3:
             array = array.transpose(1, 2, 0)
     elif isinstance(image, np.ndarray):
@@ -275,6 +274,11 @@ def picture_of(image: Any) -> Image.Image:
     if array.dtype != np.uint8:  # one image alone does not show its scale: a dark one of 0 to 255 may hold 0 and 1
         raise ValueError(f"expected uint8 or floats, got {array.dtype}; convert values from 0 to 255 to uint8")
     return opaque(Image.fromarray(array))
+
+
+def _array_of(tensor: Tensor) -> np.ndarray:
+    values = tensor.detach().cpu()
+    return (values.float() if values.dtype == torch.bfloat16 else values).numpy()  # NumPy has no bfloat16
 
 
 def as_bytes(images: np.ndarray | Tensor, argument: str) -> np.ndarray:
@@ -458,7 +462,7 @@ def _checked_labels(
     """Returns labels as numbers of classes, or as names of them; errors are those of :func:`labels_of`."""
     if isinstance(labels, list | tuple):
         labels = [None if each is np.ma.masked else each for each in labels]
-    values = labels.detach().cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    values = _array_of(labels) if isinstance(labels, Tensor) else np.asarray(labels)
     if values.shape != (count,):
         raise UserError(
             Setting(argument),
@@ -478,7 +482,8 @@ def _checked_labels(
         return given
     if values.dtype.kind not in "iu":
         whole = values.dtype.kind == "b" or (values.dtype.kind == "f" and bool((values == np.rint(values)).all()))
-        remedy = "; give labels.astype(int)" if whole else ""
+        numbers = "labels.long()" if isinstance(labels, Tensor) else "labels.astype(int)"
+        remedy = f"; give {numbers}" if whole else ""
         remedy = "; give labels.astype(str)" if values.dtype.kind == "S" else remedy  # as h5py reads text
         raise UserError(Setting(argument), f": expected labels as whole numbers or names, got {values.dtype}{remedy}")
     low, high = int(values.min()), int(values.max())
