@@ -264,6 +264,17 @@ def test_frames_and_series_are_read_by_their_rows_whatever_their_index_is(tmp_pa
         assert list(keep_unlabelled(unlabelled).files) == expected
 
 
+def test_a_file_of_two_labels_is_told_without_a_line_that_nobody_has_seen(tmp_path):
+    for number, image in enumerate(pictures()):
+        image.save(tmp_path / f"{number}.png")
+    file = str(tmp_path / "0.png")
+    given = keep_labelled([(file, "cat"), (str(tmp_path / "1.png"), "dog"), (file, "dog")])
+    with pytest.raises(
+        UserError, match=r"^source \(list-of-3-labelled-images\): .*0.png' is there as 'cat' and as 'dog'"
+    ):
+        open_source(str(given.list), COLOUR)
+
+
 def test_a_frame_with_other_columns_is_refused_by_their_names():
     frame = pd.DataFrame({"file": ["a.png"], "class": ["cat"]})
     message = "source='DataFrame': expected the columns 'path', 'label', once each, got 'file', 'class'; rename"

@@ -492,6 +492,11 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         if key in first:
             line_before, label_before, _ = first[key]
             if key_of(label_before) != key_of(label):
+                if is_given(file):  # whose lines nobody has seen
+                    raise UserError(
+                        Setting(argument, file),
+                        f": {path!r} is there as {label_before!r} and as {label!r}; give it one label",
+                    )
                 raise refuse(line, f"{path!r} is {label!r} here and {label_before!r} on line {line_before}")
             repeated += 1
             continue
