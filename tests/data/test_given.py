@@ -206,6 +206,12 @@ def test_a_missing_label_is_told_with_the_number_of_its_item_though_others_canno
         keep_labelled([(b"no image", "cat"), (first, "cat"), (second, None)])
 
 
+def test_a_class_of_a_data_set_may_be_called_like_a_missing_label():
+    data = Columns(pictures()[:4], [0, 1, 2, 0], ["None", "N/A", "cat"])
+    found = open_source(str(keep_labelled(data).list), COLOUR)
+    assert [found.classes[label] for label in found.labels] == ["None", "N/A", "cat", "None"]
+
+
 def test_a_transform_that_spoils_all_images_is_told_after_some(cache):
     tried = []
 

@@ -463,7 +463,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
     paths: list[Path] = []
     names: list[str] = []
     repeated = 0
-    files, classes = FilesAsSpelled(), Classes(known)
+    files, classes, checked = FilesAsSpelled(), Classes(known), is_given(file)
 
     def refuse(line: int, what: str) -> UserError:
         return UserError(Setting(argument, file), f", line {line}: {what}")
@@ -484,7 +484,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
                 f"{path!r} leaves the folder of the list ({inside}), it is {real}; put the list in a folder that holds "
                 "the images, or in one above",
             )
-        label = _label_of(fields, line, refuse, classes) if labelled else ""
+        label = _label_of(fields, line, refuse, classes, checked=checked) if labelled else ""
         norm = os.path.normpath(whole)
         key = key_of(norm)
         if key in first and _are_two_files(first[key][2], norm):  # Linux tells café from café, and "a" from "a "
@@ -492,7 +492,7 @@ def _read_list(file: Path, argument: str, *, labelled: bool, allow_outside: bool
         if key in first:
             line_before, label_before, _ = first[key]
             if key_of(label_before) != key_of(label):
-                if is_given(file):  # whose lines nobody has seen
+                if checked:  # nobody has seen its lines
                     raise UserError(
                         Setting(argument, file),
                         f": {path!r} is there as {label_before!r} and as {label!r}; give it one label",
@@ -530,10 +530,10 @@ def _are_two_files(first: str, second: str) -> bool:
         return False
 
 
-def _label_of(fields: dict[str, Any], line: int, refuse: Refuse, known: Classes) -> str:
-    """Returns the label of a row of a list in which every image has one."""
+def _label_of(fields: dict[str, Any], line: int, refuse: Refuse, known: Classes, *, checked: bool) -> str:
+    """Returns the label of a row of a list in which every image has one; ``checked`` ones are all classes."""
     label = label_in(fields, line, refuse)
-    if isinstance(label, str) and known.find(label) is not None:
+    if isinstance(label, str) and (known.find(label) is not None or (checked and label)):
         return label
     if not is_missing(label):
         assert isinstance(label, str)
