@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 from torch import Tensor
 
 from dalib.core.errors import Setting, UserError
@@ -57,8 +58,6 @@ from dalib.data.unreadable import refuse_unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from PIL import Image
 
 MOST_IN_VAIN = 32
 """Images of a data set of which none can be read, before the rest is not tried: a wrong transform spoils all."""
@@ -434,15 +433,10 @@ def _image_or_path(image: Any) -> Image.Image | Path:
         if is_url(str(image)):
             raise ValueError(NO_URL)
         path = Path(expanded(image)).absolute()
-        if not _can_be_listed(str(path)):
-            raise ValueError("a path that is not text in UTF-8, which no list can hold; rename the file")
+        if "\0" in str(path):
+            raise ValueError("a path with a null byte in it, which names no file")
         return path
     return picture_of(image)
-
-
-def _can_be_listed(path: str) -> bool:
-    """Returns whether a list, which is a file in UTF-8, can hold a path; names on Linux are any bytes."""
-    return "\0" not in path and path.encode(errors="replace").decode() == path
 
 
 def _plain(label: Any) -> Any:
