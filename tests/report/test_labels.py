@@ -19,7 +19,7 @@ from dalib.report.labels import SIDE, SMALL, in_folder, picture_in, write_labell
 COLUMNS = ["path", "label", "stratum"]
 
 
-def page(tmp_path, rows, picture_of, classes=("cup", "<b>")):
+def page(tmp_path, rows, picture_of, classes=("cup", "<b>"), **more):
     out = tmp_path / "to_label.html"
     shown = write_labelling_page(
         out,
@@ -29,6 +29,7 @@ def page(tmp_path, rows, picture_of, classes=("cup", "<b>")):
         run=tmp_path / "run",
         csv_file=tmp_path / "to_label.csv",
         picture_of=picture_of,
+        **more,
     )
     return shown, out
 
@@ -59,6 +60,12 @@ def test_what_takes_the_labels_is_spelled_for_its_reader(tmp_path):
         with spelled(spelling):
             _, out = page(tmp_path, [["a.png", "", "0"]], lambda n: Image.new("L", (8, 8)))
         assert f"<code>{expected}</code>" in unescape(out.read_text())
+
+
+def test_what_takes_the_labels_has_the_groups_that_the_list_was_asked_for_with(tmp_path):
+    with spelled(FlagSpelling()):
+        _, out = page(tmp_path, [["a.png", "", "0"]], lambda n: Image.new("L", (8, 8)), groups="folder")
+    assert "--groups folder</code>" in unescape(out.read_text())
 
 
 def test_images_are_named_by_what_is_below_the_folder_that_they_share(tmp_path):

@@ -42,6 +42,7 @@ def write_labelling_page(
     run: Path,
     csv_file: Path,
     picture_of: Callable[[int], Image.Image | None],
+    groups: str | None = None,
 ) -> int:
     """Writes the page, one file that opens without a network; the page writes the list anew with the labels in it.
 
@@ -53,6 +54,7 @@ def write_labelling_page(
         run: which run asks, for what to call afterwards.
         csv_file: the list.
         picture_of: the image of a row, or None where it cannot be shown.
+        groups: of images, as the list was asked for; what takes the labels is called with the same.
 
     Returns:
         How many images are shown; the page is not written for none.
@@ -82,7 +84,7 @@ def write_labelling_page(
             unknown=unknown,
             folder=_text(folder),
             list=_text(quoted(csv_file)),
-            command=_text(str(_told(run, csv_file))),
+            command=_text(str(_told(run, csv_file, groups))),
             file=_text(csv_file.name),
             key=f"dalib-{uuid.uuid4()}",
             style=part("style.css"),
@@ -105,9 +107,12 @@ def in_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
     return "".join(shared), ["".join(each[len(shared) :]) for each in parts]
 
 
-def _told(run: Path, labels: Path) -> Call:
+def _told(run: Path, labels: Path, groups: str | None) -> Call:
     """Returns what takes the labels."""
-    return Call("dalib.run.finished.label_estimates.evaluate_labels", Setting("run", run), Setting("labels", labels))
+    settings = [Setting("run", run), Setting("labels", labels)]
+    if groups is not None:
+        settings.append(Setting("groups", groups))
+    return Call("dalib.run.finished.label_estimates.evaluate_labels", *settings)
 
 
 def picture_in(path: Path, black_white: Range | None = None) -> Image.Image | None:

@@ -1,6 +1,7 @@
 """`dalib query`, on runs whose predictions are written here."""
 
 import base64
+import html
 import io
 import json
 import re
@@ -14,6 +15,7 @@ import dalib
 from browser import Browser, find_browser
 from dalib.commands.main import run
 from dalib.core.errors import UserError
+from dalib.core.files import quoted
 from predicted_run import CLASSES, IMAGES, NAMES, evaluate, fill_in, made, query
 
 pytestmark = pytest.mark.usefixtures("few_digits")
@@ -172,6 +174,14 @@ def test_a_page_shows_the_images_and_is_whole_in_itself(tmp_path, capsys):
     (tmp_path / "few.csv").unlink()
     assert run(["query", str(found), "--out", str(tmp_path / "few.csv")]) == 2
     assert "few.html already, perhaps with labels" in capsys.readouterr().err
+
+
+def test_the_page_names_the_groups_that_the_command_line_names(tmp_path, capsys):
+    found, _, _ = pictured(tmp_path)
+    query(found, tmp_path / "few.csv", "--n", "6", "--groups", "photos/(.)")
+    told = f"{quoted(tmp_path / 'few.csv')} --groups {quoted('photos/(.)')}"
+    assert told in capsys.readouterr().out
+    assert f"{told}</code>" in html.unescape((tmp_path / "few.html").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt(), 130), (OSError(28, "No space left"), 2)])

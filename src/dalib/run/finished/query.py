@@ -75,7 +75,7 @@ def query(run: RunFolder | str | Path, count: int, out: str | Path, *, seed: int
     sample = choose(every[0], every[1] if len(every) > 1 else None, count, seed, together)
     chosen, listed = len(sample.rows), _listed(sample, names)
     notes = [*_left_out(run), *_labelled_before(run, names, sample.rows.tolist())]
-    shown = _write(run, Path(out), page, sample.rows.tolist(), names, listed)
+    shown = _write(run, Path(out), page, sample.rows.tolist(), names, listed, groups)
     for note in notes + ([] if shown else _not_found(listed[0][0])):
         say(note)
     if count > chosen:
@@ -93,7 +93,13 @@ def query(run: RunFolder | str | Path, count: int, out: str | Path, *, seed: int
 
 
 def _write(
-    run: RunFolder, out: Path, page: Path, rows: Sequence[int], names: Sequence[str], listed: list[list[str]]
+    run: RunFolder,
+    out: Path,
+    page: Path,
+    rows: Sequence[int],
+    names: Sequence[str],
+    listed: list[list[str]],
+    groups: str | None,
 ) -> int:
     """Writes the list and the page beside it, or neither; returns how many images the page shows."""
     write_text(out, csv_text([COLUMNS, *listed]))
@@ -108,6 +114,7 @@ def _write(
                 run=run.root,
                 csv_file=out,
                 picture_of=lambda number: _counted(picture_of, number, len(rows), progress),
+                groups=groups,
             )
     except BaseException:  # also after Ctrl-C among the pictures
         out.unlink(missing_ok=True)  # else the next try refuses to replace the list
