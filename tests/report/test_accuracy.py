@@ -58,6 +58,15 @@ def test_labels_that_selected_a_model_are_named_on_its_bar() -> None:
     assert [bar.chosen for bar in found.bars] == ["", "selected by these labels"]
 
 
+def test_a_few_labels_that_selected_a_model_come_before_an_evaluation_as_in_the_verdict() -> None:
+    measured = Measurement("l.csv", "labelled", 50, "adapted", "source-only", (0.8, 0.6), 0.2, 0.1, 0.3)
+    selection = Selection("adapted", "measurement", measured)
+    found = accuracy_bars(replace(RECORDS, labelled=LABELLED, evaluations=(EVALUATION,), selection=selection))
+    assert found is not None
+    assert (found.title, [bar.width for bar in found.bars]) == ("Accuracy on the target", [60.0, 80.0])
+    assert [bar.chosen for bar in found.bars] == ["", "selected by these labels"]
+
+
 def test_nothing_known_draws_no_bars() -> None:
     assert accuracy_bars(RunRecords(Summary())) is None
     unknown = Judgement("source-only", "alone", models={"source-only": JudgedModel()})

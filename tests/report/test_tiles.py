@@ -3,9 +3,11 @@
 from dalib.records.evaluation import Evaluation, MeasuredModel
 from dalib.records.folder import RunRecords
 from dalib.records.judgement import Judgement
-from dalib.records.selection import Selection
+from dalib.records.labelled import Labelled, LabelledValue
+from dalib.records.selection import Measurement, Selection
 from dalib.records.summary import SummarizedModel, Summary
 from dalib.report.tiles import Tile, tiles
+from dalib.report.verdict import verdict_of
 
 HYPHEN, SPACE = "\N{NON-BREAKING HYPHEN}", "\N{NO-BREAK SPACE}"
 
@@ -18,6 +20,20 @@ def test_the_gain_is_measured_against_the_best_other_model():
     models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in (("adapted", 0.9), ("aligned", 0.75))}
     (found,) = tiles(RunRecords(Summary(), evaluations=(Evaluation("digits", 100, models),)))
     assert (found.name, found.value, found.note) == ("Gain over aligned", "+15.0", "percentage points")
+
+
+def test_no_gain_of_an_evaluation_stands_beside_the_verdict_of_other_labels():
+    models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in (("adapted", 0.7), ("source-only", 0.75))}
+    values = {"adapted": LabelledValue(0.8, 0.7, 0.9), "source-only": LabelledValue(0.6, 0.5, 0.7)}
+    measured = Measurement("l.csv", "labelled", 50, "adapted", "source-only", (0.8, 0.6), 0.2, 0.1, 0.3)
+    records = RunRecords(
+        Summary(status="done"),
+        evaluations=(Evaluation("digits", 100, models),),
+        labelled=Labelled("l.csv", 50, values, difference=LabelledValue(0.2, 0.1, 0.3), baseline="source-only"),
+        selection=Selection("adapted", "measurement", measured),
+    )
+    assert verdict_of(records, "RUN").headline.startswith("Adaptation helped: adapted about 80.0%")
+    assert tiles(records) == []
 
 
 def test_sizes_and_seconds_of_the_run():

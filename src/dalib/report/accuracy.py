@@ -58,8 +58,8 @@ class AccuracyBars:
 
 
 def accuracy_bars(records: RunRecords) -> AccuracyBars | None:
-    """Returns the bars of the first evaluation, else of labels of a few images, else of estimates; None without any."""
-    if records.evaluations:
+    """Returns the bars of the labels that give the verdict, else of estimates; None without any."""
+    if records.evaluations and not records.few_labels_first:
         return _measured(records)
     if labelled := records.labelled:
         note = f"From the labels of {counted(labelled.count, 'target image')}; lines are 95% intervals."

@@ -31,10 +31,9 @@ def tiles(records: RunRecords) -> list[Tile]:
         found.append(Tile("Probability that adaptation helped", likelihood(probability), how))
     elif judgement is not None and judgement.same_predictions:
         found.append(Tile("Effect of adaptation", "none", "all models compared predict the same class for every image"))
-    summary, measured = records.summary, records.evaluations[0] if records.evaluations else None
-    if measured is not None and (baseline := measured.baseline):
-        points = points_between(measured.models[ADAPTED].accuracy, measured.models[baseline].accuracy)
-        found.append(Tile(f"Gain over {baseline}", signed(points), "percentage points"))
+    summary = records.summary
+    if gain := _gain(records):
+        found.append(gain)
     if summary.changed is not None:
         baseline = judgement.baseline if judgement else None
         note = f"of the target images, compared with {baseline}" if baseline else "of the target images"
@@ -48,6 +47,17 @@ def tiles(records: RunRecords) -> list[Tile]:
         parts = ", ".join(f"{_unbroken(name)} {_unbroken(duration(each))}" for name, each in seconds.items())
         found.append(Tile("Training time", duration(sum(seconds.values())), parts if len(seconds) > 1 else ""))
     return found
+
+
+def _gain(records: RunRecords) -> Tile | None:
+    """Returns the gain of an evaluation; None without one, and where labels of a few images give the verdict."""
+    if not records.evaluations or records.few_labels_first:
+        return None
+    measured = records.evaluations[0]
+    if (baseline := measured.baseline) is None:
+        return None
+    points = points_between(measured.models[ADAPTED].accuracy, measured.models[baseline].accuracy)
+    return Tile(f"Gain over {baseline}", signed(points), "percentage points")
 
 
 def _unknown(records: RunRecords) -> Tile | None:
