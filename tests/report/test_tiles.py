@@ -22,6 +22,16 @@ def test_the_gain_is_measured_against_the_best_other_model():
     assert (found.name, found.value, found.note) == ("Gain over aligned", "+15.0", "percentage points")
 
 
+def test_a_gain_is_the_difference_of_the_accuracies_as_they_are_shown():
+    shares = {"adapted": 0.99962, "source-only": 0.9994}
+    models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in shares.items()}
+    records = RunRecords(Summary(status="done"), evaluations=(Evaluation("digits", 100_000, models),))
+    shown = verdict_of(records, "RUN")
+    assert "adapted 99.96%, source-only 99.9%" in shown.headline
+    assert "That is 0.06 points more" in shown.notes[0]
+    assert tiles(records)[0].value == "+0.06"
+
+
 def test_no_gain_of_an_evaluation_stands_beside_the_verdict_of_other_labels():
     models = {name: MeasuredModel(share, (0.0, 1.0)) for name, share in (("adapted", 0.7), ("source-only", 0.75))}
     values = {"adapted": LabelledValue(0.8, 0.7, 0.9), "source-only": LabelledValue(0.6, 0.5, 0.7)}

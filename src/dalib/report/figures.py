@@ -227,13 +227,23 @@ def number(value: Any) -> float | None:
 
 
 def points_between(share: float, reference: float) -> float:
-    """Returns the difference in percentage points, of the numbers as printed, so that a reader's subtraction agrees."""
-    return round(round(100 * share, 1) - round(100 * reference, 1), 1) + 0.0  # + 0.0: no negative zero
+    """Returns the difference in percentage points, of the numbers as printed, so that a reader's subtraction agrees.
+
+    >>> points_between(0.912, 0.8), points_between(0.9998, 0.9996)
+    (11.2, 0.02)
+    """
+    printed, other = (float(share_in_words(each).rstrip("%")) for each in (share, reference))
+    return round(printed - other, 3) + 0.0  # + 0.0: no negative zero
 
 
 def signed(points: float) -> str:
-    """Returns a number with its sign, ``11.2`` -> ``+11.2``, and a true minus."""
-    return f"{points:+.1f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
+    """Returns points with their sign and a true minus; of more digits than one where :func:`points_between` has them.
+
+    >>> signed(11.2), signed(0.02), signed(0)
+    ('+11.2', '+0.02', '0.0')
+    """
+    digits = next((few for few in (1, 2) if round(points, few) == points), 3)
+    return f"{points:+.{digits}f}".replace("-", "\N{MINUS SIGN}") if points else "0.0"
 
 
 def signed_difference(difference: float) -> str:

@@ -18,6 +18,7 @@ from dalib.report.figures import (
     points_between,
     sentence,
     short,
+    signed,
     signed_difference,
     signed_interval,
 )
@@ -123,7 +124,9 @@ def judged(evaluation: Evaluation) -> Verdict:
     adapted, before = models[ADAPTED], models[baseline]
     points = points_between(adapted.accuracy, before.accuracy)
     gain = (
-        f"{abs(points):.1f} points {'more' if points > 0 else 'less'}" if points else "the same to a tenth of a point"
+        f"{signed(abs(points))[1:]} points {'more' if points > 0 else 'less'}"
+        if points
+        else "the same to a tenth of a point"
     )
     paired = _paired(evaluation, baseline)
     if paired:
