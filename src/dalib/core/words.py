@@ -103,6 +103,15 @@ def range_in_words(low: float, high: float, digits: int = 1) -> str:
     return f"{share_in_words(low, digits)} to {share_in_words(high, digits)}"
 
 
+def share_within(share: float, low: float, high: float) -> str:
+    """Returns a share in percent and, behind it, the interval that it lies in.
+
+    >>> share_within(0.961, 0.94, 0.9997)
+    '96.1% (94.0% to 99.97%)'
+    """
+    return f"{share_in_words(share)} ({range_in_words(low, high)})"
+
+
 def undecided(probability: float, certainty: float) -> str:
     """Returns a probability in whole percent that is not certain, and is not rounded to where it would be.
 

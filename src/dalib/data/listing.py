@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from dalib.core.errors import NotThereError, Setting, UserError
 from dalib.core.files import NO_URL, Unreadable, is_url
 from dalib.core.places import is_given
-from dalib.core.words import meant
+from dalib.core.words import counted, meant
 from dalib.data.decoding import reason
 from dalib.data.folders import (
     BESIDE,
@@ -348,8 +348,7 @@ def _read_shards(
         return listing
     names, how = _labels_in_shards(where, contents, argument, Classes(known))
     classes, (labels,) = united([names])
-    counted = f"{len(paths)} images in {len(shards)} shard{'s' if len(shards) > 1 else ''}"
-    note = f"{where}: {counted}, classes from {how}"
+    note = f"{where}: {len(paths)} images in {counted(len(shards), 'shard')}, classes from {how}"
     return replace(listing, labels=tuple(labels), classes=classes, notes=(note, *listing.notes))
 
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from dalib.core.errors import UserError
-from dalib.core.words import likelihood, meant, range_in_words, share_in_words
+from dalib.core.words import likelihood, meant, share_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -123,11 +123,7 @@ class ModelsJudgement:
         rows = []
         for each in self.models:
             chance = "" if each.mean_probability is None else likelihood(each.mean_probability)
-            told = (
-                f"{share_in_words(each.estimate.value)} ({range_in_words(each.estimate.low, each.estimate.high)})"
-                if each.estimate
-                else "none"
-            )
+            told = share_within(each.estimate.value, each.estimate.low, each.estimate.high) if each.estimate else "none"
             cells = "".join(f"<td>{html.escape(text)}</td>" for text in (chance, told, each.failed))
             rows.append(f"<tr><th>{html.escape(each.name)}</th>{cells}</tr>")
         notes = "".join(f"<p>{html.escape(each)}</p>" for each in self.remarks)

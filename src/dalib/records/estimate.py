@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dalib.core.words import range_in_words, share_in_words
+from dalib.core.words import share_in_words, share_within
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Share:
     def __str__(self) -> str:
         if self.value is None or self.low is None or self.high is None:
             return "unknown"
-        return f"{share_in_words(self.value)} ({range_in_words(self.low, self.high)})"
+        return share_within(self.value, self.low, self.high)
 
 
 @dataclass(frozen=True)

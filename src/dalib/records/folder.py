@@ -60,7 +60,7 @@ from typing import TYPE_CHECKING
 from dalib.core.errors import Call, Setting, UserError
 from dalib.core.files import Unreadable, required_path
 from dalib.core.places import in_short
-from dalib.core.words import counted, range_in_words, share_in_words
+from dalib.core.words import counted, share_in_words, share_within
 from dalib.records.content import read_list
 from dalib.records.evaluation import Evaluation
 from dalib.records.hints import Hints
@@ -404,7 +404,7 @@ class RunRecords:
             found = self.labelled.models.get(name)
             if found is None or found.value is None or found.low is None or found.high is None:
                 return ""
-            about = f"about {share_in_words(found.value)} ({range_in_words(found.low, found.high)}) right"
+            about = f"about {share_within(found.value, found.low, found.high)} right"
             return f"{about}, from the labels of {counted(self.labelled.count, 'target image')}"
         measured = next(iter(self.evaluations), None)
         if measured is None or name not in measured.models:

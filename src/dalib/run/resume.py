@@ -101,10 +101,8 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
     """
     before = Summary.read(run.summary)
     same_weights = before.hub is not None and before.hub == now.hub
-    free = [
-        *_of_open_length(run, before),
-        *(("backbone", "weights") if same_weights else ()),
-    ]  # another name of the same
+    of_hub = ("backbone", "weights") if same_weights else ()  # another name of the same
+    free = [*_of_open_length(run, before), *of_hub]
     changes = [
         f"{Setting(name)} was {_shown(old)}, is {_shown(now.settings.get(name))}"
         for name, old in as_written_today(before.settings).items()

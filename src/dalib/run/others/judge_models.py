@@ -15,7 +15,7 @@ from rich.table import Table
 from dalib.core.console import one_line, say, say_result, say_table
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.files import expanded, make_parent, write_text
-from dalib.core.words import likelihood, meant, range_in_words, share_in_words
+from dalib.core.words import likelihood, meant, share_in_words, share_within
 from dalib.engine.evaluate import evaluated_rows
 from dalib.judge.evidence import Evidence
 from dalib.judge.ranking import judge_predictions
@@ -304,9 +304,7 @@ def print_judgement(judgement: ModelsJudgement) -> None:
     table.add_column("")
     for place, each in enumerate(judgement.models, 1):
         estimate = each.estimate
-        told = "-"
-        if estimate is not None:
-            told = f"{share_in_words(estimate.value)} ({range_in_words(estimate.low, estimate.high)})"
+        told = "-" if estimate is None else share_within(estimate.value, estimate.low, estimate.high)
         accuracy = each.validation_accuracy
         pairs = judgement.pairs[place - 1] if judgement.pairs else ()
         table.add_row(
