@@ -22,7 +22,7 @@ class Saved:
         path.write_text("".join(json.dumps({"step": step, "mask_rate": rate}) + "\n" for step, rate in lines))
 
     def keep(self, step, score=lambda lines: most_confident(lines, every=10)):
-        keep_if_better(self.results, step, score, lambda: nn.Identity())
+        keep_if_better(self.results, step, score(self.results.lines_until(step)), lambda: nn.Identity())
 
     @property
     def step(self):
@@ -108,6 +108,6 @@ def test_memory_keeps_as_a_folder_does_and_a_copy_of_the_weights():
     for step, rate in ((10, 0.5), (20, 0.9), (30, 0.4)):
         results.add({"step": step, "mask_rate": rate})
         nn.init.constant_(model.weight, step)
-        keep_if_better(results, step, lambda lines: lines[-1]["mask_rate"], lambda: model)
+        keep_if_better(results, step, rate, lambda: model)
     assert results.kept().step == 20
     assert results.kept_weights()["weight"].tolist() == [[20.0, 20.0]]

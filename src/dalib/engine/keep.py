@@ -15,22 +15,20 @@ if TYPE_CHECKING:
     from dalib.engine.results import Line, Results
 
 
-def keep_if_better(
-    results: Results, step: int, score: Callable[[Sequence[Line]], float], model: Callable[[], nn.Module]
-) -> None:
+def keep_if_better(results: Results, step: int, score: float, model: Callable[[], nn.Module]) -> None:
     """Keeps the weights of an evaluation whose score is the highest so far; of equal ones the earlier stay.
 
     Args:
-        results: hold the metrics up to this step, and what is kept.
+        results: hold what is kept.
         step: number of steps done, an evaluation.
-        score: the metrics up to there -> how good the weights are. A score that is not finite is never better than
-            another, and every finite one is better than it.
+        score: how good the weights are. A score that is not finite is never better than another, and every finite one
+            is better than it.
         model: gives the model with these weights.
     """
-    value, best = score(results.lines_until(step)), results.kept()
-    # not value > best.score alone: nothing is greater than NaN, which would be kept for ever
-    if best is None or (math.isfinite(value) and not (math.isfinite(best.score) and best.score >= value)):
-        results.keep(Kept(step, value), model())
+    best = results.kept()
+    # not score > best.score alone: nothing is greater than NaN, which would be kept for ever
+    if best is None or (math.isfinite(score) and not (math.isfinite(best.score) and best.score >= score)):
+        results.keep(Kept(step, score), model())
 
 
 def most_confident(lines: Sequence[Line], every: int) -> float:

@@ -254,10 +254,10 @@ class _Decisions:
             raise CollapsedError(step, reason)
 
     def _keep_or_doubt(self, step: int) -> str:
-        rules = self.plan.rules
+        rules, lines = self.plan.rules, self.results.lines_until(step)
         if rules.score is not None:
-            keep_if_better(self.results, step, rules.score, self.method.predictor)
-        return rules.collapse([line for line in self.results.lines_until(step) if "target_classes" in line])
+            keep_if_better(self.results, step, rules.score(lines), self.method.predictor)
+        return rules.collapse([line for line in lines if "target_classes" in line])
 
     def stop(self, step: int) -> bool:
         """Returns whether to save and leave after this step."""
