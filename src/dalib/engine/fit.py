@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -55,7 +56,7 @@ class Training:
         accumulate: parts that the batch of a step is computed in, one after the other, for less memory. The gradient is
             the mean of theirs, weighted by their images; what is not a mean over images sees the part: batch
             normalisation, class balance.
-        scaler: of the loss, for gradients in float16, which would else vanish; None does not scale.
+        scaler: of the loss, for gradients in float16, which would else vanish; by default it does not scale.
     """
 
     method: Method
@@ -66,7 +67,7 @@ class Training:
     seed: int = 0
     autocast: torch.dtype | None = None
     accumulate: int = 1
-    scaler: GradScaler | None = None
+    scaler: GradScaler = field(default_factory=partial(GradScaler, enabled=False))
 
 
 def train_step(training: Training, step: int) -> Losses:
@@ -74,8 +75,7 @@ def train_step(training: Training, step: int) -> Losses:
 
     The global generator is seeded by the step; whoever calls this forks it to leave it as it was.
     """
-    method, optimizer, stream = training.method, training.optimizer, training.stream
-    scaler = training.scaler or GradScaler(stream.device.type, enabled=False)
+    method, optimizer, stream, scaler = training.method, training.optimizer, training.stream, training.scaler
     seed_global(derive_seed(training.seed, "dropout", step, stream.rank), stream.device)
     rate = training.schedule(step)
     for group in optimizer.param_groups:
@@ -161,10 +161,8 @@ def fit(
 
 def _save(training: Training, log: MetricsLog, checkpoints: CheckpointFolder, step: int) -> None:
     log.sync()
-    scaler = {} if training.scaler is None else training.scaler.state_dict()
-    checkpoints.save(
-        Checkpoint(step, training.method.state_dict(), training.optimizer.state_dict(), log.pending(), scaler)
-    )
+    method, optimizer, scaler = (each.state_dict() for each in (training.method, training.optimizer, training.scaler))
+    checkpoints.save(Checkpoint(step, method, optimizer, log.pending(), scaler))
 
 
 def _average_buffers(method: Method) -> None:
@@ -190,5 +188,5 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     optimizer.load_state_dict(checkpoint.optimizer)
     for group, setting in zip(optimizer.param_groups, settings, strict=True):
         group.update(setting)
-    if training.scaler is not None and checkpoint.scaler:
+    if checkpoint.scaler:
         training.scaler.load_state_dict(checkpoint.scaler)
