@@ -12,7 +12,7 @@ from dalib.adaptation.losses import at_least_float32
 from dalib.core.ranges import check_at_least
 from dalib.core.seeds import derive_seed
 from dalib.core.types import Losses
-from dalib.data.stream import permuted
+from dalib.data.stream import drawn
 from dalib.judge.annotator import Annotator, fit_annotator
 from dalib.models.classifier import logits_of
 
@@ -110,8 +110,8 @@ def hold_back(hints: Tensor, seed: int, groups: Tensor | None = None) -> Tensor 
     groups = torch.arange(len(hints)) if groups is None else groups
     units = torch.unique(groups[given])
     count = min(MOST_HELD_BACK, len(units) // HELD_BACK_ONE_IN)
-    chosen = permuted(torch.arange(count).numpy(), len(units), derive_seed(seed, "hints held back"))
-    return given & torch.isin(groups, units[torch.from_numpy(chosen)])
+    chosen = drawn(count, len(units), derive_seed(seed, "hints held back"))
+    return given & torch.isin(groups, units[chosen])
 
 
 class WithHints:

@@ -22,7 +22,7 @@ from dalib.core.words import UNKNOWN, meant, with_unknown
 from dalib.data.shards import are_shards
 from dalib.data.spelling import Classes, is_missing, key_of
 from dalib.data.split import split_by_groups
-from dalib.data.stream import permuted
+from dalib.data.stream import drawn
 from dalib.data.tables import LIST_ENDINGS, fields_of, label_in, rows_of, text_of
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def hold_out(given: TargetLabels, seed: int, groups: Tensor | None = None) -> tu
         own = derive_seed(seed, "held-out target labels")
         learnt, held_rows = split_by_groups(given.labels, groups[given.rows], 1 / HOLD_OUT_ONE_IN, own)
         return (given.taken(learnt), given.taken(held_rows)) if len(held_rows) else (given, None)
-    order = permuted(torch.arange(count).numpy(), count, derive_seed(seed, "held-out target labels"))
+    order = drawn(count, count, derive_seed(seed, "held-out target labels"))
     strata = torch.zeros_like(given.labels) if given.strata is None else given.strata
     keys = list(zip(strata.tolist(), given.labels.tolist(), strict=True))
     chosen = sorted(order.tolist(), key=lambda position: keys[position])[HOLD_OUT_ONE_IN - 1 :: HOLD_OUT_ONE_IN]

@@ -50,6 +50,11 @@ class Selected:
         return self.rows[chosen] if chosen.ndim else self.rows[chosen[None]][0]
 
 
+def chosen_rows(rows: Rows, indices: Tensor) -> Rows:
+    """Returns rows by their numbers (N,) int64: a copy of a tensor's, a selection of others."""
+    return rows[indices] if isinstance(rows, Tensor) else Selected(rows, indices)
+
+
 class Concatenated:
     """The rows of all parts, one part after the other; all rows have one shape.
 

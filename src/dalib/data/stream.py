@@ -83,6 +83,11 @@ def permuted(positions: np.ndarray, size: int, key: int) -> np.ndarray:
     return values.astype(np.int64)
 
 
+def drawn(count: int, size: int, key: int) -> Tensor:
+    """Draws ``count`` numbers of [0, size) without repetition, (count,) int64, in an order chosen by ``key``."""
+    return torch.from_numpy(permuted(np.arange(count), size, key))
+
+
 @dataclass(frozen=True)
 class DomainViews:
     """Augmentations of both domains."""

@@ -9,7 +9,7 @@ import torch
 
 from dalib.core.seeds import derive_seed
 from dalib.data.rows import Selected
-from dalib.data.stream import permuted
+from dalib.data.stream import drawn
 from dalib.engine.predict import predict_probabilities, predict_with_features
 from dalib.judge.evidence import Evidence
 from dalib.judge.structure import Representation
@@ -43,8 +43,7 @@ def representing_rows(count: int, most: int = MOST_EVALUATED) -> Tensor:
 
 def _drawn(count: int, most: int, seed: int) -> Tensor:
     """Draws ``most`` of ``count`` numbers without repetition, all if there are no more; int64, ascending."""
-    drawn = permuted(torch.arange(min(count, most)).numpy(), count, seed)
-    return torch.from_numpy(drawn).sort().values
+    return drawn(min(count, most), count, seed).sort().values
 
 
 def plain_representation(source: LabelledImages, target: Rows, rows: Tensor | None = None) -> Representation:

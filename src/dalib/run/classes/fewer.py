@@ -14,8 +14,8 @@ import torch
 
 from dalib.core.console import some_classes
 from dalib.core.seeds import derive_seed
-from dalib.data.rows import Selected
-from dalib.data.stream import permuted
+from dalib.data.rows import chosen_rows
+from dalib.data.stream import drawn
 from dalib.judge.comparison import MIN_IMAGES
 from dalib.judge.evidence import effective_classes
 from dalib.judge.few_classes import few_classes
@@ -217,11 +217,8 @@ def resampled(source: LabelledImages, shares: Tensor, seed: int) -> LabelledImag
         count = round(len(source.labels) * share)
         if not len(rows) or not count:
             continue
-        order = torch.from_numpy(
-            permuted(torch.arange(len(rows)).numpy(), len(rows), derive_seed(seed, "fewer", number))
-        )
+        order = drawn(len(rows), len(rows), derive_seed(seed, "fewer", number))
         chosen.append(rows[order][torch.arange(count) % len(rows)])
     rows = torch.cat(chosen).sort().values
-    images = source.images[rows] if isinstance(source.images, torch.Tensor) else Selected(source.images, rows)
     names = tuple(source.names[row] for row in rows.tolist())
-    return replace(source, images=images, labels=source.labels[rows], names=names)
+    return replace(source, images=chosen_rows(source.images, rows), labels=source.labels[rows], names=names)

@@ -18,7 +18,7 @@ from torch import Tensor
 from dalib.adaptation.methods import adapts
 from dalib.core.errors import Setting, UserError
 from dalib.core.words import UNKNOWN, share_in_words
-from dalib.data.rows import Selected
+from dalib.data.rows import chosen_rows
 from dalib.engine.evaluate import of_evaluated
 from dalib.judge.unknown import FEWEST, TwoGroups, rule_of, scores_of_known
 from dalib.models.saved import load_description, write_description
@@ -99,11 +99,8 @@ class ExpectedKnown:
         """Returns the target with the images that seem unknown set apart."""
         known, unknown = (chosen.nonzero().flatten() for chosen in (self.known, ~self.known))
         images, names = target.images, tuple(target.names[row] for row in known.tolist())
-
-        def taken(rows: Tensor) -> Tensor | Selected:
-            return images[rows] if isinstance(images, Tensor) else Selected(images, rows)
-
-        return replace(target, images=taken(known), names=names, outside=taken(unknown) if len(unknown) else None)
+        outside = chosen_rows(images, unknown) if len(unknown) else None
+        return replace(target, images=chosen_rows(images, known), names=names, outside=outside)
 
     def in_words(self, classes: Sequence[str]) -> str:
         """Returns a sentence with the number of images that seem unknown."""

@@ -21,10 +21,10 @@ from dalib.data.groups import ImagesToGroup, each_alone, find_groups
 from dalib.data.labels import TargetLabels, hold_out, read_target_labels
 from dalib.data.listing import Listing
 from dalib.data.named import NAMED
-from dalib.data.rows import Concatenated, Selected
+from dalib.data.rows import Concatenated, Selected, chosen_rows
 from dalib.data.sources import listing_of, open_source, open_target
 from dalib.data.split import split_by_groups
-from dalib.data.stream import permuted
+from dalib.data.stream import drawn
 from dalib.engine.evaluate import of_evaluated
 
 if TYPE_CHECKING:
@@ -217,7 +217,7 @@ def open_domains(request: DataRequest, preprocessing: Preprocessing, listings: L
         labels, held_out = hold_out(given, request.seed, None if groups is None else groups[1].numbers)
         labels = _of_classes(labels, len(train.classes), request.target_labels)
         if not request.features:  # else they are joined as features
-            joined = join_labelled(train, target, labels, _some(target.images, labels.rows), request.batch)
+            joined = join_labelled(train, target, labels, chosen_rows(target.images, labels.rows), request.batch)
     return Domains(
         train=train,
         validation=part.validation,
@@ -376,7 +376,7 @@ def split(labels: Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
             f": of {count} source images it keeps {kept}; "
             "expected at least one to validate on and one to train on, or 0 to validate on none",
         )
-    order = torch.from_numpy(permuted(torch.arange(count).numpy(), count, derive_seed(seed, "validation")))
+    order = drawn(count, count, derive_seed(seed, "validation"))
     training, validation = order[kept:], order[:kept]
     of_validation = labels[validation]
     lost = [each for each in torch.unique(of_validation).tolist() if not bool((labels[training] == each).any())]
@@ -521,10 +521,6 @@ def join_labelled(
         labels=torch.cat([train.labels, labels.labels[again]]),
         names=(*train.names, *names),
     )
-
-
-def _some(rows: Rows, indices: Tensor) -> Rows:
-    return rows[indices] if isinstance(rows, Tensor) else Selected(rows, indices)
 
 
 def _rows(labelled: LabelledImages, indices: Tensor) -> LabelledImages:
