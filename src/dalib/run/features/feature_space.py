@@ -103,6 +103,11 @@ class Frozen:
         return Frozen(trunk, trunk, repr(trunk), shape, self.images, self.folder, self.precision)
 
     @cached_property
+    def weights(self) -> str:
+        """The hash of the weights that name what it computes."""
+        return weights_fingerprint(self.named_by.state_dict())
+
+    @cached_property
     def fast(self) -> FastInference:
         """The fastest way to call it; found when first needed, because trying ways takes seconds."""
         return kept_fastest(self.network, self.images, self.folder, self.precision)
@@ -317,7 +322,7 @@ class FeatureSpace:
             return self._joined(
                 lambda part, progress: part.random(rows, part.own_view(view), count, source, progress), on_progress
             )
-        return self._features(rows, _numbered(view, count), repr(view), source, on_progress)
+        return self._features(rows, dict.fromkeys(range(count), view), repr(view), source, on_progress)
 
     def random_one(
         self,
@@ -467,11 +472,10 @@ class FeatureSpace:
         """Returns the key of the features of so many views from this number on, which are described as one."""
         # weights alone do not name a network: EfficientNet and TensorFlow's share theirs, and differ in padding
         frozen = self.frozen
-        weights = weights_fingerprint(frozen.named_by.state_dict())
         rounded = () if frozen.precision == "float32" else (frozen.precision,)  # keys of float32 stay what they were
         by_itself = (f"view {first}",) if first else ()  # likewise
         more = (*rounded, *by_itself)
-        return features_key(rows, weights, frozen.layers, self.preprocessing, described, views, SEED, *more)
+        return features_key(rows, frozen.weights, frozen.layers, self.preprocessing, described, views, SEED, *more)
 
     def lacking(self, rows: Rows, view: Augment | None = None, count: int = 0) -> int:
         """Returns the bytes that the disk has to take for :meth:`plain` of these rows, or :meth:`random` of a view."""
@@ -493,11 +497,6 @@ def require_enough_for_statistics(count: int, share: Share, domain: str) -> None
             f"{FEWEST_FOR_STATISTICS}, or ",
             Setting("model.domain_statistics", 0),
         )
-
-
-def _numbered(view: Augment, count: int) -> dict[int, Augment]:
-    """Returns a random view under the numbers that it is drawn by, from 0."""
-    return dict.fromkeys(range(count), view)
 
 
 def _separate(network: ImageClassifier, preprocessing: Preprocessing) -> list[tuple[ImageClassifier, Preprocessing]]:
