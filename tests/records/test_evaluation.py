@@ -22,10 +22,10 @@ def test_the_baseline_is_the_most_accurate_of_the_others():
 
 def test_a_pair_is_found_in_either_order():
     found = evaluation(Paired("adapted", "source-only", 7, 2), adapted=0.9, source_only=0.8)
-    assert found.pair("adapted", "source-only") == (7, 2)
-    assert found.pair("source-only", "adapted") == (2, 7)
-    assert found.pair("adapted", "aligned") is None
-    assert evaluation(adapted=0.9).pair("adapted", "source-only") is None
+    assert found.compared("adapted", "source-only") == Paired("adapted", "source-only", 7, 2)
+    assert found.compared("source-only", "adapted") == Paired("source-only", "adapted", 2, 7)
+    assert found.compared("adapted", "aligned") is None
+    assert evaluation(adapted=0.9).compared("adapted", "source-only") is None
 
 
 def test_a_file_of_version_1_has_its_pair_by_the_models_names():

@@ -43,7 +43,7 @@ def test_evaluations_come_in_the_order_of_their_time(tmp_path):
     (run.evaluations / "a.json").write_text(json.dumps(first | {"data": "later", "when": "2027"}))
     assert [each.data for each in run.read_evaluations()] == ["photos", "later"]
     measured = Measurement("later", "evaluation", 9, "adapted", "source-only", (0.9, 0.8), 0.1, 0.05, 0.15)
-    run.write_selection(Selection("adapted", "measurement", measured))
+    Selection("adapted", "measurement", measured).write(run.selected)
     assert [each.data for each in run.read_evaluations()] == ["later", "photos"]
 
 

@@ -58,7 +58,7 @@ def test_a_choice_that_was_made_since_shows(folder):
     run = folder.run("street")
     Judgement.read(run.judgement)
     other = next(name for name in ("source-only", "adapted") if name != run.selection().model)
-    run.write_selection(replace(run.selection(), model=other, by="user"))
+    replace(run.selection(), model=other, by="user").write(run.selected)
     page = write_comparison(folder).read_text()
     assert f"selected: {other}" in page
     shutil.rmtree(run.root)

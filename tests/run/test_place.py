@@ -20,7 +20,6 @@ from dalib.run.place import (
     check_place,
     occupied,
     require_outside,
-    resume_call,
     resume_folder,
 )
 from dalib.run.resume import claimed
@@ -239,4 +238,4 @@ def test_a_run_that_resumes_lists_the_files_that_cannot_be_read_now(config, imag
 
 
 def test_the_remedy_of_a_stopped_run_is_a_call(tmp_path):
-    assert "resume" in str(resume_call(RunFolder(tmp_path)))
+    assert "resume" in str(RunFolder(tmp_path).resume_call)

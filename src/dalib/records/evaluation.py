@@ -120,11 +120,6 @@ class Evaluation(Record):
             return None
         return max(others, key=lambda name: self.models[name].accuracy)
 
-    def pair(self, first: str, second: str) -> tuple[int, int] | None:
-        """Returns on how many images only the first, and only the second, of two models is right; None if unknown."""
-        found = self.compared(first, second)
-        return None if found is None else (found.only_first, found.only_second)
-
     def compared(self, first: str, second: str) -> Paired | None:
         """Returns the comparison of two models, the first of them first; None if unknown."""
         for each in self.paired or ():

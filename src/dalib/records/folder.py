@@ -260,6 +260,11 @@ class RunFolder(TrainingFolder):
     def lock(self) -> Path:
         return self.root / "lock"
 
+    @property
+    def resume_call(self) -> Call:
+        """What resumes the run: a remedy for messages."""
+        return Call("dalib.adapt", Setting("resume", self.root))
+
     def models(self) -> dict[str, Path]:
         """Returns the model folders that are there, by name; the selected one first.
 
@@ -299,10 +304,6 @@ class RunFolder(TrainingFolder):
         if not (self.model / "config.json").is_file() and self.judgement.is_file():  # models that were deleted
             return Selection(Judgement.read(self.judgement).shipped, by)
         return Selection("adapted", by)
-
-    def write_selection(self, selection: Selection) -> None:
-        """Writes selection.json, whole or not at all."""
-        selection.write(self.selected)
 
     def read_judgement(self) -> Judgement | None:
         """Reads judgement.json; None before training has ended."""
@@ -424,7 +425,7 @@ def models_of(run: RunFolder) -> dict[str, Path]:
         raise UserError(
             Setting("run", run.root),
             ": no model in it yet; training has not finished (",
-            Call("dalib.adapt", Setting("resume", run.root)),
+            run.resume_call,
             ")",
         )
     return models

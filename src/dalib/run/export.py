@@ -112,9 +112,7 @@ def export(run: RunFolder | str | Path, format: ExportFormat, out: str | Path, *
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
     except OSError as error:
-        raise UserError(
-            Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
-        ) from error
+        raise _not_written(path, error) from error
     say(f"largest difference from PyTorch {difference:.1e} of the logits' range, on {images} images")
     return path
 
@@ -162,11 +160,14 @@ def _export_kit(run: RunFolder, path: Path, model: str | None) -> Path:
     try:
         header = write_kit(path, source)
     except OSError as error:
-        raise UserError(
-            Setting("out", path), f": cannot be written ({error.strerror or error}); make room, or choose another place"
-        ) from error
+        raise _not_written(path, error) from error
     say(content_line(header, source.validation_labels))
     return path
+
+
+def _not_written(path: Path, error: OSError) -> UserError:
+    reason = error.strerror or error
+    return UserError(Setting("out", path), f": cannot be written ({reason}); make room, or choose another place")
 
 
 def _features_of_frozen(setup: Setup, opened: SourceImages) -> tuple[Tensor, dict[str, Tensor]]:

@@ -285,7 +285,8 @@ def _judged(
 ) -> JudgedModel:
     """Returns what is known of one model; only with an estimate also its calibration, of all of its predictions."""
     signs, found = verdict.signs.get(name), estimates.get(name)
-    model = JudgedModel(_finite(scored.scores), None if signs is None else asdict(signs))
+    finite = {score: value for score, value in scored.scores.items() if math.isfinite(value)}
+    model = JudgedModel(finite, None if signs is None else asdict(signs))
     if found is None:
         return model
     bins = reliability_bins(predictions.validation, predictions.labels)
@@ -297,10 +298,6 @@ def _judged(
             calibration_error(bins), bins, fit_temperature(predictions.validation, predictions.labels)
         ),
     )
-
-
-def _finite(scores: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in scores.items() if math.isfinite(value)}
 
 
 def _distance(evidence: Evidence) -> float | None:

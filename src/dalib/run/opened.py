@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from dalib.core.console import CountedProgress, say_note, say_unreadable
-from dalib.core.errors import Call, Setting, UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import LastingPath, expanded, required_path
 from dalib.core.places import in_short
 from dalib.core.refusals import refusals_in_words
@@ -126,7 +126,7 @@ class Run:
         """
         judged = self.folder.read_judgement()
         if judged is None:
-            how = Call("dalib.adapt", Setting("resume", self.path))
+            how = self.folder.resume_call
             raise UserError(f"{self.path}: no judgement yet, because training has not finished; ", how, " resumes it")
         return judged
 
@@ -359,8 +359,7 @@ class Run:
         if not self.folder.judgement.is_file():
             if summary.status != "running":
                 return [*lines, f"status: {summary.status}; no judgement yet"]
-            going_on = Call("dalib.adapt", Setting("resume", self.path))
-            return [*lines, f"training has not finished; if it was stopped, {going_on} goes on with it"]
+            return [*lines, f"training has not finished; if it was stopped, {self.folder.resume_call} goes on with it"]
         lines.append(f"{self.verdict}.")
         selected, records = self.selected, self.folder.read_records()
         for name, judged in self.judgement.models.items():

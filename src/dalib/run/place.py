@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dalib.core.console import say
-from dalib.core.errors import Call, Setting, UserError
+from dalib.core.errors import Setting, UserError
 from dalib.core.files import irreplaceable, locked, put_in_place, write_json
 from dalib.core.places import same_place
 from dalib.data.overlap import require_apart
@@ -136,7 +136,7 @@ def check_free(
             raise UserError(Setting("out", run.root), ": expected a folder, this is a file")
         if any(run.root.iterdir()):
             if not overwrite:
-                go_on = (" to replace a run, or go on with it: ", resume_call(run))
+                go_on = (" to replace a run, or go on with it: ", run.resume_call)
                 raise occupied(run.root, ", add ", Setting("overwrite", True), *go_on)
             with claimed(RunFolder.existing(run.root)):  # only a run may be replaced, and none that goes on
                 pass
@@ -222,11 +222,6 @@ def _umask() -> int:
     current = os.umask(0)
     os.umask(current)
     return current
-
-
-def resume_call(run: RunFolder) -> Call:
-    """Returns what resumes a run: a remedy for messages."""
-    return Call("dalib.adapt", Setting("resume", run.root))
 
 
 def resume_folder(run: RunFolder, summary: Summary, domains: Domains, *, allow_changes: bool) -> Summary:

@@ -18,7 +18,6 @@ from dalib.core.errors import (
     UserError,
 )
 from dalib.engine.distributed import lost_contact
-from dalib.run.place import resume_call
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,7 +68,7 @@ def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bo
     except ImageChangedError as error:
         if not begun():
             raise
-        raise UserError(error, f". What is in {run.root} is kept: ", resume_call(run)) from error
+        raise UserError(error, f". What is in {run.root} is kept: ", run.resume_call) from error
     except RuntimeError as error:
         if world.size == 1 or not lost_contact(error):
             raise
@@ -82,7 +81,7 @@ def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bo
             ) from error
         raise UserError(
             f"{what}. What is in {run.root} is whole; make room, or let it be written, and go on: ",
-            resume_call(run),
+            run.resume_call,
         ) from error
 
 
@@ -99,7 +98,7 @@ def _how_to_resume(run: RunFolder, step: int | None, *, begun: bool) -> Message:
     where = "" if step is None else f" after step {step}"
     if not begun:
         return Message(f"stopped{where} before the run began; decoded images are kept; give the same command again")
-    return Message(f"stopped{where}; to resume: ", resume_call(run))
+    return Message(f"stopped{where}; to resume: ", run.resume_call)
 
 
 def _how_to_rejoin(run: RunFolder, error: Exception, *, begun: bool) -> Message:
@@ -108,4 +107,4 @@ def _how_to_rejoin(run: RunFolder, error: Exception, *, begun: bool) -> Message:
     lost = f"lost the others, one of them ended or cannot be reached ({what}). The output of that one shows why. "
     if not begun:
         return Message(f"{lost}The run has not begun; give the same command again")
-    return Message(f"{lost}To resume, use the same launcher and: ", resume_call(run))
+    return Message(f"{lost}To resume, use the same launcher and: ", run.resume_call)

@@ -6,13 +6,12 @@ import shutil
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dalib.core.console import one_line, output, say, say_result, say_warning
+from dalib.core.console import one_line, say, say_result, say_table, say_warning
 from dalib.core.devices import choose_device
 from dalib.core.errors import ABSENT, Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
 from dalib.core.files import free_folder
@@ -162,8 +161,7 @@ def print_targets(record: SeveralTargets) -> None:
             *(_in_words(target.models.get(each.name)) for each in models),
             target.selected or "-",
         )
-    where = output()
-    Console(file=cast("IO[str]", where), width=None if where.isatty() else 400, highlight=False).print(table)
+    say_table(table)
     of_measured = ", and in brackets the measured one where there are labels" if measured else ""
     say(
         "adaptation: verdict without labels (unclear: can't tell); probability: that adaptation helped; then each "

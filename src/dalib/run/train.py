@@ -17,7 +17,7 @@ from dalib.engine.distributed import World, joined
 from dalib.engine.evaluate import plain_representation
 from dalib.engine.runlog import last_step
 from dalib.engine.signals import StopRequests
-from dalib.engine.train import Observer
+from dalib.engine.train import NOBODY, Observer
 from dalib.judge.comparison import MIN_IMAGES
 from dalib.records.folder import RunFolder
 from dalib.records.summary import Summary
@@ -107,15 +107,14 @@ def train(
             Call("dalib.adapt_each"),
         )
     check_applied(config)
+    on_evidence = on_evidence or NOBODY.on_evidence
     with joined() as world, StopRequests() as requests, ExitStack() as held:
         held.enter_context(world.first_prints())
         run = RunFolder(Path(config.out)) if config.out else world.from_first(lambda: _new_run(config))
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
-        context = _Context(
-            resume, allow_changes, on_evidence or _ignore, world, requests, held, tracking, since, siblings, kit
-        )
+        context = _Context(resume, allow_changes, on_evidence, world, requests, held, tracking, since, siblings, kit)
         with remedies(run, world, requests, resume=resume):
             _train(config, run, context)
     return run
@@ -566,7 +565,3 @@ def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, Meas
 def _new_run(config: TrainConfig) -> RunFolder:
     """Returns a folder that is named after the time and the domains; runs of one second are numbered."""
     return RunFolder(free_folder(Path("runs"), f"{slug(as_one(config.source))}-{slug(config.one_target)}"))
-
-
-def _ignore(name: str, step: int, evidence: Evidence) -> None:
-    """Ignores the evidence where no callback was given."""

@@ -120,7 +120,7 @@ def test_switching_works_any_number_of_times(run, adapted_and_source_only):
 
 def test_a_record_is_read_as_it_was_written(run):
     selection = Selection("adapted", "measurement", BETTER, "2026-01-01T00:00:00+00:00")
-    run.write_selection(selection)
+    selection.write(run.selected)
     assert run.selection() == selection
 
 

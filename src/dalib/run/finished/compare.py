@@ -204,7 +204,7 @@ def _require_same(runs: Sequence[RunFolder]) -> None:
             raise UserError(
                 Setting("run", run.root),
                 ": no judgement.json; it is not finished, or of an older version; `",
-                Call("dalib.adapt", Setting("resume", run.root)),
+                run.resume_call,
                 "` finishes it",
             )
     classes, names = Summary.read(first.summary).classes, ImageNames.read(first.images).target

@@ -82,7 +82,7 @@ def conclude(run: RunFolder, model: ModelName, by: SelectedBy) -> Selection:
         same = _same_file(run.model / "model.safetensors", run.adapted.model / "model.safetensors")
         if before.by == "user" or (before.by == "measurement" and same):
             selection = before
-    run.write_selection(selection)
+    selection.write(run.selected)
     if _has_both(run):
         _copy(run.model, run.adapted.model)
     _follow(run, selection)
@@ -95,9 +95,9 @@ def select(run: RunFolder, selection: Selection) -> None:
         # a run of an older version, whose adapted model is in model/ alone: without a record, a folder adapted/model
         # would mean that source-only is selected
         if not run.selected.is_file():
-            run.write_selection(run.selection())
+            run.selection().write(run.selected)
         _copy(run.model, run.adapted.model)
-    run.write_selection(selection)
+    selection.write(run.selected)
     _follow(run, selection)
 
 

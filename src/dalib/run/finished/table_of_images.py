@@ -193,10 +193,7 @@ def open_images(images: str, preprocessing: Preprocessing, strict: bool, cache: 
     for note in notes:
         say_note(note)
     if unreadable and strict:
-        some = unreadable[0]
-        raise UserError(
-            Setting("images", images), f": {some.path}: {some.reason}; leave out ", Setting("strict"), " to skip it"
-        )
+        raise _refused(images, unreadable[0])
 
     def read(first: int, end: int) -> Batch:
         names = every[first:end]
@@ -207,6 +204,12 @@ def open_images(images: str, preprocessing: Preprocessing, strict: bool, cache: 
         return rows, [names[position] for position in positions.tolist()], failed, clipped
 
     return ImageSource(images, every, read, unreadable, preprocessing, strict)
+
+
+def _refused(given: str, file: Unreadable) -> UserError:
+    return UserError(
+        Setting("images", given), f": {file.path}: {file.reason}; leave out ", Setting("strict"), " to skip it"
+    )
 
 
 @contextmanager
@@ -281,13 +284,7 @@ def _write_share(table: ImageTable, part: TablePart) -> None:
         with CountedProgress(noun if part.size == 1 else f"{noun} of 1 of {part.size} processes") as shown:
             for pixels, names, unreadable, clipped in read_ahead(source.read, begins + begun.done, end, table.batch):
                 if unreadable and source.strict:
-                    first = unreadable[0]
-                    raise UserError(
-                        Setting("images", source.given),
-                        f": {first.path}: {first.reason}; leave out ",
-                        Setting("strict"),
-                        " to skip it",
-                    )
+                    raise _refused(source.given, unreadable[0])
                 part.add(table.rows(names, pixels) if names else b"", names, unreadable, clipped)
                 shown(part.progress.done, total)
     except KeyboardInterrupt:

@@ -39,7 +39,7 @@ def target_predictions(run: RunFolder) -> tuple[list[str], dict[str, Tensor]]:
         raise UserError(
             Setting("run", run.root),
             f": {' and '.join(missing)} missing; training has not finished (",
-            Call("dalib.adapt", Setting("resume", run.root)),
+            run.resume_call,
             "), or the run was made by an older version (again: ",
             Call("dalib.adapt", Setting("config", run.config), Setting("out", "NEW")),
             ")",
