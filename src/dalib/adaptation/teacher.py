@@ -260,7 +260,8 @@ def _pairing_of(teacher: nn.Module, student: nn.Module) -> _Pairing:
 
 
 def _members(root: nn.Module) -> list[object]:
-    """Returns what modules below ``root`` hold: each dict, which identifies owner and kind, its names, its values."""
+    """Returns the dictionaries of all modules below ``root``: each, which identifies owner and kind, its names, its
+    values."""
     members: list[object] = []
     found, pending = {root}, [root]
     while pending:

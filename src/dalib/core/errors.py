@@ -42,7 +42,7 @@ class Spelling(Protocol):
         """Returns a setting, with its value if it has one."""
 
     def call(self, call: Call) -> str:
-        """Returns what to call or to type."""
+        """Returns the call, or the command, in words."""
 
 
 class Part(Protocol):
@@ -187,7 +187,7 @@ class _SpelledError(Exception):
         return self.text()
 
     def _render_traceback_(self) -> list[str]:
-        """Returns what IPython shows, in notebooks too: the message, and who called, without dalib's own lines."""
+        """Returns the lines that IPython shows: the message, and who called, without dalib's own lines."""
         called = [each for each in extract_tb(self.__traceback__) if not each.filename.startswith(_PACKAGE)]
         return [*format_list(called[-1:]), f"{type(self).__name__}: {self}"]
 

@@ -316,7 +316,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def irreplaceable(folder: Path) -> str:
-    """Returns what a folder is, in words, where no other can be renamed to take its place; else empty."""
+    """Describes a folder whose place no other can take by being renamed; empty for others."""
     with contextlib.suppress(FileNotFoundError):  # the folder of this process was removed
         if Path.cwd().is_relative_to(folder.resolve()):
             return "the folder in which this process works"

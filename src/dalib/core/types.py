@@ -26,7 +26,7 @@ class Batch:
     outside: Tensor | None = None
     """(A, C, H, W) float32, target images that seem to be of none of the classes, where any are set apart."""
     hints: Tensor | None = None
-    """(B, K, L) float32, what somebody else thinks of the target images, where there are hints: K tables of
+    """(B, K, L) float32, answers of annotators or other models on the target images, where there are hints: K tables of
     probabilities over L classes, of which the first is the hints' own."""
 
     def split(self, count: int) -> tuple[Batch, ...]:

@@ -88,7 +88,7 @@ class ModelsJudgement:
         return tuple(each.name for each in self.models)
 
     def __getitem__(self, name: str) -> RankedModel:
-        """Returns what is known of the model of a name."""
+        """Returns the judgement of the model of a name."""
         return {each.name: each for each in self.models}[name]
 
     def probability(self, one: str, other: str) -> float | None:

@@ -190,7 +190,7 @@ class _Ranking:
     witness: Tensor
 
     def models_in_order(self, heads: Tensor | None) -> tuple[RankedModel, ...]:
-        """Returns what is known of each model, from the best to the worst.
+        """Returns the judgement of each model, from the best to the worst.
 
         Args:
             heads: (H, M) int64, :func:`dalib.judge.signs.head_classes` of the structure; None without one.
@@ -300,7 +300,7 @@ def _why_nothing(evidence: Evidence) -> str:
 def _missing(
     structure: Structure | None, witness: Witness, ranked: Sequence[RankedModel], images: int
 ) -> tuple[str, ...]:
-    """Returns what the judgement lacked, a sentence each."""
+    """Returns a sentence on each thing that the judgement lacked."""
     found = []
     if images < MIN_IMAGES:
         found.append(f"{images} target images are too few to judge; at least {MIN_IMAGES} are needed.")

@@ -46,7 +46,7 @@ class OpenedModel:
     faster: Callable[[], Callable[[Tensor], Tensor]] | None = None
     """Prepares a faster way to compute the same, which takes about a second; None where there is none."""
     representation: Callable[[], FeatureNetwork] | None = None
-    """Returns what computes features of the same images; None for a file that gives probabilities alone."""
+    """Returns a function that computes features of images; None for a file that gives probabilities alone."""
 
     def for_many(self) -> OpenedModel:
         """Returns the model prepared for many images: its probabilities are the same to rounding."""

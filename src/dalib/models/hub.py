@@ -320,7 +320,7 @@ class _Asking:
             raise self._refusal(error) from None
 
     def hub(self) -> _Listed | None:
-        """Returns what the hub has; None where it cannot be reached, or must not be."""
+        """Returns the hub's entry; None where the hub cannot be reached, or must not be."""
         from huggingface_hub import HfApi
         from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 

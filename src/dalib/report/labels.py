@@ -108,7 +108,7 @@ def in_folder(paths: Sequence[str]) -> tuple[str, list[str]]:
 
 
 def _told(run: Path, labels: Path, groups: str | None) -> Call:
-    """Returns what takes the labels."""
+    """Returns the call that takes the labels."""
     settings = [Setting("run", run), Setting("labels", labels)]
     if groups is not None:
         settings.append(Setting("groups", groups))

@@ -111,7 +111,7 @@ class NextSteps:
         return found if self.selected and found != self.selected else ""
 
     def keep(self, model: str) -> str:
-        """Returns what selects a model."""
+        """Returns the call that selects a model."""
         return str(Call("dalib.run.finished.select.keep", Setting("run", self.run), Setting("model", model)))
 
     def _other(self) -> str:
@@ -168,7 +168,7 @@ class NextSteps:
         )
 
     def _train_with(self, changes: str) -> str:
-        """Returns what trains again with some settings changed; a shell's for all: adapt takes no file of settings."""
+        """Returns the command that trains again with some settings changed; adapt takes no file of settings."""
         return f"dalib train --config {quoted(self.config)} {changes} --out NEW-FOLDER"
 
 

@@ -73,7 +73,7 @@ def _unknown(records: RunRecords) -> Tile | None:
 
 
 def _labels_in_words(records: RunRecords) -> str:
-    """Returns what the labels of the target were used for."""
+    """Returns the use of the target's labels, in words."""
     counts = records.summary.counts
     if labelled := counts.get("target_labelled", 0) + counts.get("target_held_out", 0):
         return f"{labelled:,} of them with a label"

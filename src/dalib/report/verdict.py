@@ -152,7 +152,7 @@ def _open_sets(evaluation: Evaluation) -> dict[str, OpenSet]:
 
 
 def _of_unknown(unknown: Share | None, open_sets: Mapping[str, OpenSet] | None) -> list[str]:
-    """Returns what was measured of images of none of the classes, where there are such or the run expects them."""
+    """Returns the sentence on images of none of the classes, where there are such or the run expects them."""
     if not open_sets or unknown is None:
         return []
     measured = "; ".join(f"{name} {each.in_words()}" for name, each in open_sets.items())

@@ -188,7 +188,7 @@ def _features_of_frozen(setup: Setup, opened: SourceImages) -> tuple[Tensor, dic
 
 
 def _features_of_head(folder: Path, train: LabelledImages, setup: Setup) -> Tensor:
-    """Returns what the head of a saved network sees of the training images, (N, 1, D), without augmentation."""
+    """Returns the inputs (N, 1, D) of a saved network's head for the training images, without augmentation."""
     network, description = load_classifier(folder)
     plain, device = description.preprocessing.normalize, setup.device
     network = network.to(device)

@@ -95,7 +95,7 @@ def _asked(setup: Setup, counts: Counts) -> bool:
 
 
 def foreseen_kind(setup: Setup) -> TargetKind:
-    """Returns what the target seems to be, by source-only and aligned models of a frozen backbone's features."""
+    """Judges the kind of the target, by source-only and aligned models of a frozen backbone's features."""
     request = replace(setup.request, features=setup.config.features, cache="ram")
     domains = open_domains(request, setup.preprocessing, setup.listings)
     preprocessing = replace(setup.preprocessing, range=domains.range)

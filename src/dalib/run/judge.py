@@ -165,7 +165,7 @@ def _structures(
     learnt_from: Representation | None,
     num_classes: int,
 ) -> tuple[Structure | None, Structure | None]:
-    """Returns what features that no model has trained, and those that all learnt from, show of the target.
+    """Describes the target's structure in features that no model has trained, and in those that all learnt from.
 
     Both are one object where the two representations of :func:`judge` are one.
     """
@@ -176,7 +176,7 @@ def _structures(
 
 
 def _structure(representation: Representation | None, models: Sequence[Evidence], num_classes: int) -> Structure | None:
-    """Returns what features show of the target: those that were given, or those of all models together."""
+    """Describes the target's structure in the features that were given, or in those of all models together."""
     known = representation or shared_representation(models)
     return None if known is None or len(known.target) < 2 else structure_of(known, num_classes, models[0].target_groups)
 
@@ -283,7 +283,7 @@ def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[s
 def _judged(
     name: str, scored: Scored, predictions: Evidence, verdict: Comparison, estimates: Mapping[str, _Estimated]
 ) -> JudgedModel:
-    """Returns what is known of one model; only with an estimate also its calibration, of all of its predictions."""
+    """Returns the record of one model; with an estimate also its calibration, of all of its predictions."""
     signs, found = verdict.signs.get(name), estimates.get(name)
     finite = {score: value for score, value in scored.scores.items() if math.isfinite(value)}
     model = JudgedModel(finite, None if signs is None else asdict(signs))

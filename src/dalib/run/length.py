@@ -76,7 +76,7 @@ def _steps_known(setup: Setup, counts: Counts | None) -> int | None:
 
 
 def _plan(setup: Setup) -> str:
-    """Returns what a run does, and which model is selected."""
+    """Returns the steps of a run, and how its model is selected, in words."""
     config = setup.config
     names = [name for name, _ in recipe.trainings(config)]
     training = " and then the ".join(f"{name} model" for name in names)

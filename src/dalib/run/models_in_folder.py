@@ -110,7 +110,7 @@ class ModelsInFolder:
         return replace(before, kind=kind)
 
     def _inputs_of(self, name: str, before: RunModels) -> TrainingInputs:
-        """Returns the inputs of a training; an adaptation's fit a target that is no mirror of the source's classes."""
+        """Returns the inputs of a training; those of an adaptation are fitted to the classes that the target has."""
         config, world = self.setup.config, self.setup.world
         classes = before.of_classes(config.classes)
         if name == "source-only" or classes == "same":

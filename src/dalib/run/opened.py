@@ -451,7 +451,7 @@ class Runs(Mapping[str, Run]):
 
 
 def _state_of(folder: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Returns what differs where other files were written into a folder."""
+    """Returns a stamp that changes when other files are written into a folder."""
     states = [(file.name, file.stat()) for file in sorted(folder.iterdir())]
     return tuple((name, each.st_ino, each.st_size, each.st_mtime_ns) for name, each in states)
 

@@ -86,7 +86,7 @@ def remedies(run: RunFolder, world: World, requests: StopRequests, *, resume: bo
 
 
 def _content(file: Path) -> bytes | None:
-    """Returns what is in a file; None where it is not there or cannot be read."""
+    """Returns the content of a file; None where it is not there or cannot be read."""
     try:
         return file.read_bytes()
     except OSError:
@@ -94,7 +94,7 @@ def _content(file: Path) -> bytes | None:
 
 
 def _how_to_resume(run: RunFolder, step: int | None, *, begun: bool) -> Message:
-    """Returns what to type after a stop: the command to resume, or the same one where the run has no folder yet."""
+    """Returns the remedy after a stop: the command to resume, or the same one where the run has no folder yet."""
     where = "" if step is None else f" after step {step}"
     if not begun:
         return Message(f"stopped{where} before the run began; decoded images are kept; give the same command again")

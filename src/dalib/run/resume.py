@@ -65,7 +65,7 @@ def contents_of(
         backbones: the network's, with their weights.
         init: folder of a run to start from, if there is one.
         kit: file or folder that stands in for the source, if there is one.
-        hints: file of what somebody else thinks of the target's images, if there is one.
+        hints: file of an annotator's or another model's answers on the target's images, if there is one.
         prior: kind of the class prior, or its file.
     """
     files: dict[str, list[Path]] = {}

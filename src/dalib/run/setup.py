@@ -108,7 +108,7 @@ class Data:
         evaluated: name of the labelled set that is measured after training; None measures nothing.
         labelled: its images.
         seconds: how long opening took.
-        hints: (N, C), what somebody else thinks of the target's images; None without hints.
+        hints: (N, C) class probabilities by an annotator or another model; None without hints.
     """
 
     domains: Domains
@@ -189,7 +189,7 @@ def starting_point(
 
 
 def say_fitted(asked: TrainConfig, fitted: TrainConfig, point: StartingPoint) -> None:
-    """Prints the setting that what a run starts from has changed, if it has."""
+    """Prints that ``model.standardize`` was taken from the model that the run starts from, if it was."""
     if point.start is not None and fitted.model.standardize != asked.model.standardize:
         value = str(fitted.model.standardize).lower()
         say(f"note: {Setting('model.standardize')} is {value}, as in {point.start.run}")
@@ -243,7 +243,7 @@ def _network(config: TrainConfig, point: StartingPoint) -> tuple[TrainConfig, Im
 
 
 def _check_network(config: TrainConfig, point: StartingPoint, network: ImageClassifier, world: World) -> None:
-    """Refuses first weights that do not fit the network, and settings of which nothing can be made with it."""
+    """Refuses first weights that do not fit the network, and settings from which no training can be built."""
     if point.start is not None:
         for weights in point.start.weights.values():
             image_network.load_first(network, weights)

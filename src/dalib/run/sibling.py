@@ -28,7 +28,7 @@ OF_TARGET = ("target", "evaluate", "steps", "epochs", "baseline_steps")
 
 
 def differences(before: Summary, now: Summary) -> list[str]:
-    """Returns in words what makes the source-only training of one run another than that of the other; empty if nothing.
+    """Returns the differences between the source-only trainings of two runs, in words; empty if they are equal.
 
     >>> from dalib.records.summary import Summary
     >>> differences(Summary(settings={"seed": 0, "steps": 9}), Summary(settings={"seed": 1, "steps": 9}))

@@ -317,7 +317,7 @@ def _inputs_of_length(
 def _training_inputs(
     setup: Setup, data: Data, frozen: FrozenBackbone | None, limit: TimeLimit | None
 ) -> TrainingInputs:
-    """Returns what the trainings take; with a time limit views are computed one by one, also by a resumed run."""
+    """Returns the inputs of the trainings; with a time limit views are computed one by one, also when resumed."""
     enough = None
     if setup.config.time_limit is not None:
         enough = (lambda _: False) if limit is None else limit.enough  # resumed: their number is settled

@@ -130,7 +130,7 @@ def expected_classes(
 
 
 def target_kind(before: Mapping[str, Evidence], labels: Tensor, num_classes: int, *, others: bool = True) -> TargetKind:
-    """Returns what the target seems to be, by the models that are there before the adaptation.
+    """Judges the kind of the target, by the models that are there before the adaptation.
 
     Args:
         before: predictions of source-only and, where there is one, aligned for the evaluated images.

@@ -127,7 +127,7 @@ def gain_of_rounding(
 def measured_once(
     model: nn.Module, shape: tuple[int, int, int, int], what: str, measure: Callable[[], float], folder: Path
 ) -> float:
-    """Returns what was measured of a network on this machine, and noted in the folder; measures it the first time."""
+    """Returns the noted measurement of a network on this machine; measures it the first time."""
     note, key = folder / _NOTES, _key_of(model, shape, what)
     choices = _noted(note)
     if key not in choices:

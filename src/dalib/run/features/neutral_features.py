@@ -38,7 +38,7 @@ MOST_OF_SOURCE = 1000
 
 
 def neutral_representation(source: LabelledImages, target: Rows, device: torch.device) -> Representation | None:
-    """Returns what the pretrained network that is installed with dalib sees of both domains.
+    """Returns the features of both domains by the pretrained network that is installed with dalib.
 
     Networks that are trained as a whole have features of their own, and each favours the model that it was trained
     with. EfficientNet-Lite0 with ImageNet's weights favours none.

@@ -179,7 +179,7 @@ def chosen_share(space: FeatureSpace, domains: Domains) -> Share:
 
 
 def choice_for(space: FeatureSpace, images: Mapping[str, Rows]) -> Choice:
-    """Returns what ``auto`` takes for images of two domains.
+    """Returns the choice of ``auto`` for images of two domains.
 
     Near the images that the network was pretrained on, a domain's own statistics lose what the classes differ by, for
     they are of few images; far from them, they take away what the domain as a whole differs by. Which of both weighs
@@ -213,7 +213,7 @@ def choice_for(space: FeatureSpace, images: Mapping[str, Rows]) -> Choice:
 
 
 def choice_for_files(space: FeatureSpace, files: Listings | None) -> Choice | None:
-    """Returns what ``auto`` will take, before all images are read; None where that cannot be known.
+    """Returns the choice of ``auto`` before all images are read; None where that cannot be known.
 
     The same files are decoded whose rows :func:`choice_for` takes later, so that a space that keeps their statistics
     computes them once.

@@ -32,14 +32,14 @@ MARGIN = 0.875
 
 
 def representation_of(network: ImageClassifier, description: ModelDescription, device: torch.device) -> FeatureNetwork:
-    """Returns what computes the features of a trained classifier, of the layer that ``layer_in_words`` names."""
+    """Returns a function that computes a trained classifier's features, of the layer that ``layer_in_words`` names."""
     of_backbone = description.architecture.trained_on_features
     layer = layer_in_words(description.architecture)
     return _representation(network, description.preprocessing, device, layer, of_backbone=of_backbone)
 
 
 def representation_alone(backbone: NamedBackbone, device: torch.device) -> tuple[FeatureNetwork, Preprocessing, str]:
-    """Returns what computes the features of a pretrained backbone that no run has trained.
+    """Returns a function that computes the features of a pretrained backbone that no run has trained.
 
     Args:
         backbone: name and weights, as :func:`named_backbone` returns them.

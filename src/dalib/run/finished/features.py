@@ -119,7 +119,7 @@ def features_of_backbone(
 
 
 def _table(representation: FeatureNetwork, source: ImageSource, of: list[str], network: str, chosen: str) -> ImageTable:
-    """Returns what to compute: features of the images of ``source``, by what the texts ``of`` identify."""
+    """Returns the table to compute: features of the images of ``source``, by the model that ``of`` identifies."""
     if len(source.names) >= MANY:
         representation = representation.for_many()
     form = FeatureFormat(representation.width, network)

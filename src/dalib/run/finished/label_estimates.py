@@ -158,7 +158,7 @@ def _write_shares(run: RunFolder, result: Labelled, classes: Sequence[str]) -> N
 
 
 def _as_result(found: SampleEstimates, labels: LabelledSample, notes: list[str]) -> Labelled:
-    """Returns what labelled.json holds; ``notes`` come after those on how the labels were chosen."""
+    """Returns the content of labelled.json; ``notes`` come after those on how the labels were chosen."""
     notes = [*found.notes, *notes]
     unlabelled = next(iter(found.models.values())).unlabelled
     if unlabelled > 0:

@@ -190,9 +190,9 @@ def _share(estimate: LabelledEstimate) -> Share:
 def _design(given: TargetLabels, total: int, file: str, differ: Tensor) -> tuple[Tensor, dict[int, int], list[str]]:
     """Returns the stratum of each labelled image, the size of each stratum, and notes on them.
 
-    A random sample of all is one of the images on which the models differ, and one of the others. How many there are of
-    each is known, so that they are taken for strata where each has a label: the accuracies are more precise then, and
-    their difference is the difference.
+    A random sample of all is also a random sample of the images on which the models differ, and one of the others. The
+    numbers of both are known, so that they are strata where each has a label: the accuracies are more precise then, and
+    the accuracies' difference is the estimate of the difference.
     """
     if given.strata is None or given.population is None:
         apart = differ[given.rows].long()

@@ -388,7 +388,7 @@ def open_model(path: str | Path, *, model: str | None = None, device: str = "aut
 
 
 def _checked(place: Path, classes: int, probabilities: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """Returns what computes the same, and refuses what a damaged model gives, which would be taken for some class."""
+    """Wraps a model, so that output of the wrong shape, or NaN, of a damaged one raises an error."""
 
     def checked(images: Tensor) -> Tensor:
         found = probabilities(images)
@@ -430,7 +430,7 @@ def _probabilities_by(
     description: ModelDescription,
     device: torch.device,
 ) -> Callable[[Tensor], Tensor]:
-    """Returns what computes the probabilities of stored images by a classifier, ``changed`` before."""
+    """Returns a function: stored images, ``changed`` first -> a classifier's probabilities."""
     preprocessing = description.preprocessing
     predictor = make_predictor(changed(model, preprocessing), description.architecture)
     return in_batches(PixelsToProbabilities(predictor, preprocessing), preprocessing, device)

@@ -56,7 +56,7 @@ def can_be_told(*, baseline: bool, prior: str, kit: Kit | None) -> bool:
 
 
 def decide_kind(inputs: TrainingInputs, done: RunModels, *, hinted: bool = False, world: World = ALONE) -> TargetKind:
-    """Returns what the target seems to be; nothing depends on chance or on time.
+    """Judges the kind of the target; nothing depends on chance or on time.
 
     Images of other classes are not looked for beside hints, which would be left behind, and where a class of the source
     has their name.

@@ -166,7 +166,7 @@ class Initial:
             and a pretrained backbone from ``config.weights``.
         prior: (C,) class shares that the method expects; None is uniform.
         student: the network, where the configuration does not describe it.
-        hints: what somebody else thinks of the target's images; None without hints.
+        hints: (N, C) class probabilities by an annotator or another model; None without hints.
     """
 
     weights: Mapping[str, Tensor] | None = None
@@ -245,7 +245,7 @@ def student_of_stages(config: TrainConfig, stages: LastStages) -> ImageClassifie
 
 
 def make_evaluator(data: Domains, inputs: Inputs, device: torch.device) -> Evaluator:
-    """Makes what evaluates checkpoints: images once and not as the mean over views, because it happens often."""
+    """Makes the evaluator of checkpoints; it predicts each image once, not as the mean over views, to be quick."""
 
     def predictor(network: nn.Module) -> nn.Module:
         return make_predictor(network, inputs.architecture) if inputs.architecture.of_stored_features else network
@@ -383,7 +383,7 @@ class JudgeSettings:
 
 
 def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | ExpectedKnown | None = None) -> JudgeSettings:
-    """Returns what the judgement takes from the configuration, and the classes that the target seems to have."""
+    """Returns the settings of the judgement, and the classes that the target seems to have."""
     estimated = expected is not None and expected.shares is not None and config.prior in KINDS
     prior = "fewer" if estimated else config.prior
     return JudgeSettings(

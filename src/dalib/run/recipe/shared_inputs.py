@@ -38,7 +38,7 @@ class TrainingInputs:
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
-        hints: (N, C) probabilities, what somebody else thinks of the target's images; None without hints.
+        hints: (N, C) class probabilities by an annotator or another model; None without hints.
         stages: the backbone's last stages, if they are trained after the head.
     """
 
@@ -52,7 +52,7 @@ class TrainingInputs:
     stages: LastStages | None = None
 
     def of(self, name: str) -> tuple[Inputs, Callable[[nn.Module], nn.Module]]:
-        """Returns the inputs of a training, and what makes a network of images of the one that is trained.
+        """Returns the inputs of a training, and a function: the trained network -> one that takes images.
 
         The aligned and the adapted network are standardised for the target; the source-only one knows the source alone,
         unless the backbone has a share of each domain's own statistics, which it then has for the target, too.
@@ -92,7 +92,7 @@ def training_inputs(
     world: World = ALONE,
     enough: Callable[[int], bool] | None = None,
 ) -> TrainingInputs:
-    """Returns what a run trains on; features that are not kept are computed, by all processes of a machine.
+    """Returns the inputs of a run's trainings; features that are not kept are computed, by all processes of a machine.
 
     Args:
         images: how images reach a network.

@@ -50,7 +50,7 @@ class Task:
         weights: what the network starts from instead of the seed's weights, as far as they go.
         statistics: what batch normalisation's statistics are recomputed on in the end.
         expected: classes that the target seems to have, or its images that seem known, where they are not all.
-        hints: what somebody else thinks of the target's images, for the adaptation.
+        hints: class probabilities of the target's images by an annotator or another model, for the adaptation.
         confidence: when a target image counts as confident; of a baseline too by the run's method. None is by that of
             ``config``.
     """
@@ -164,7 +164,7 @@ def train_task(
 
 
 def _initial(task: Task, before: FinishedModel | None) -> recipe.Initial:
-    """Returns what a training starts from; an adaptation without weights of its own from the source-only model's."""
+    """Returns the start of a training; an adaptation without weights of its own starts from the source-only model's."""
     config, train, weights = task.config, task.domains.train, task.weights
     if weights is None and before is not None and config.warm_start:
         weights = before.trained.model.state_dict()
@@ -177,7 +177,7 @@ def _initial(task: Task, before: FinishedModel | None) -> recipe.Initial:
 def predictions_of_all(
     name: str, trained: Trained, inputs: Inputs, evaluator: Evaluator, *, shown: bool = True
 ) -> Evidence:
-    """Returns what a finished model predicts for all images."""
+    """Returns the predictions of a finished model for all images."""
     predictor = make_predictor(trained.model, inputs.architecture).to(evaluator.device)
     with CountedProgress(f"predictions of {name}", brief=True) as progress:
         return evaluator.all_predictions(trained.evidence, predictor, progress if shown else None)

@@ -146,7 +146,7 @@ def _settings_of_model(folder: Path, given: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _not_of_dalib(folder: Path, content: Any) -> tuple[str | Part, ...]:
-    """Returns what a model's folder is that is not one of dalib's, and what to do with it, for an error."""
+    """Explains the folder of a model that dalib did not write, with the remedy, for an error."""
     torch = Call("dalib.run.export.export", Setting("run", "RUN"), Setting("format", "torch"))
     expected: tuple[str | Part, ...] = ("; expected a kit, or a folder that `", torch, "` wrote")
     if (settings := weights_of_timm(folder)) is not None:
@@ -176,7 +176,7 @@ def weights_of_timm(folder: Path) -> tuple[str | Part, ...] | None:
 
 
 def settings_of_whole(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns what changes of the settings of a training of a whole network without source images, by dotted names.
+    """Returns the settings that differ where a whole network trains without source images, by dotted names.
 
     There are no source images to hold the layers below the head: information and prototypes do, as in SHOT, and a rate
     that was for an adaptation from scratch is a quarter of it, because this one begins at the source-only model.

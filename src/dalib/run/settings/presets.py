@@ -323,14 +323,14 @@ def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
 
 
 def defaults_of(name: str, given: Container[str]) -> dict[str, Any]:
-    """Returns what a preset sets, also in place of what is ``given``; its length is dropped if another is given."""
+    """Returns the values of a preset, also in place of those ``given``; its length is dropped if another is given."""
     lengths = ("steps", "epochs", "time_limit")
     other_length = any(setting in given for setting in lengths)
     return {setting: value for setting, value in PRESETS[name].items() if not (other_length and setting in lengths)}
 
 
 def _not_known(config: Any, path: list[str], setting: str) -> str:
-    """Returns what is wrong with a setting of which ``config`` has no field ``path[0]``."""
+    """Explains the error of a setting of which ``config`` has no field ``path[0]``."""
     group = ".".join(setting.split(".")[: -len(path)])
     if not is_dataclass(config):
         kind = described(kinds_of(TrainConfig)[group]) if group in kinds_of(TrainConfig) else "one value"

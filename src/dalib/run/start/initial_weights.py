@@ -145,7 +145,7 @@ class Start:
         return cls(kit.path, network.classes, network.architecture, weights, "kit")
 
     def weights_for(self, name: str) -> dict[str, Tensor]:
-        """Returns what the training of that name starts from: the model of that name, else the run's own."""
+        """Returns the start of the training of that name: the model of that name, else the run's own."""
         return self.weights.get(name, next(iter(self.weights.values())))
 
     @property
@@ -190,7 +190,7 @@ class Start:
 
 
 def _instead(model: Path) -> tuple[str | Part, ...]:
-    """Returns what a model without its run is good for, in place of a run to start from, for an error."""
+    """Explains the use of a model without its run, where a run to start from was expected, for an error."""
     if model.is_file():  # .onnx or .pt2, whose weights are not trained further
         return ()
     if (settings := weights_of_timm(model)) is not None:

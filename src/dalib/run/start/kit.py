@@ -164,7 +164,7 @@ class Kit:
 
     @property
     def missing(self) -> str:
-        """Returns what the judgement of a run from this kit lacks, as a sentence of it."""
+        """Returns the sentence on what the judgement of a run from this kit lacks."""
         return MISSING_OF_MODEL if self.model_alone else MISSING
 
     @property
