@@ -251,8 +251,8 @@ def _require_one_order(
         if given is None and lacking and len({each for each in named.values() if each is not None}) > 1:
             raise UserError(
                 Setting("models"),
-                f": {lacking[0]} has no {what}, and the others have theirs in several orders, so that nobody knows "
-                "which of its is which; give it names, or tables in one order",
+                f": {lacking[0]} has no {what}, and the others have theirs in several orders, so that they cannot be "
+                "matched; give it names, or tables in one order",
             )
 
 
