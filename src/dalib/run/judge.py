@@ -43,8 +43,7 @@ if TYPE_CHECKING:
     from dalib.judge.structure import Representation, Structure
     from dalib.records.folder import RunFolder
     from dalib.records.selection import ModelName
-    from dalib.run.classes.fewer import ExpectedClasses
-    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.classes.expected_target import ExpectedTarget
     from dalib.run.recipe.recipe import JudgeSettings
     from dalib.run.start.domains import Domains
 
@@ -78,7 +77,7 @@ def judge(
 
 
 def _among(
-    expected: ExpectedClasses | ExpectedKnown, trained: Mapping[str, Trained], everything: Mapping[str, Evidence]
+    expected: ExpectedTarget, trained: Mapping[str, Trained], everything: Mapping[str, Evidence]
 ) -> tuple[dict[str, Trained], dict[str, Evidence]]:
     """Returns the models and their predictions, of the expected classes or of the images that seem known."""
     return (
@@ -88,7 +87,7 @@ def _among(
 
 
 def _features_among(
-    expected: ExpectedClasses | ExpectedKnown, representation: Representation | None, learnt_from: Representation | None
+    expected: ExpectedTarget, representation: Representation | None, learnt_from: Representation | None
 ) -> tuple[Representation | None, Representation | None]:
     """Returns the representations of the same images as :func:`_among`; what was one object is one again."""
     seen = None if representation is None else expected.seen_in(representation)
@@ -276,7 +275,7 @@ def _reasons(verdict: Comparison, shipped: str, models: int) -> tuple[str, ...]:
     return (*verdict.reasons, f"The adapted model is selected all the same, as {Setting('keep', 'adapted')} asks")
 
 
-def _about(expected: ExpectedClasses | ExpectedKnown | None, classes: Sequence[str]) -> tuple[str, ...]:
+def _about(expected: ExpectedTarget | None, classes: Sequence[str]) -> tuple[str, ...]:
     return () if expected is None else (expected.in_words(classes),)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from torch import Tensor
@@ -51,9 +51,10 @@ class ExpectedKnown:
     """
 
     known: Tensor
-    shares: Tensor | None = None
+
+    shares: ClassVar[None] = None
     """The class shares of known images are not estimated."""
-    most_classes: float = math.inf
+    most_classes: ClassVar[float] = math.inf
     """All classes are expected."""
 
     @classmethod

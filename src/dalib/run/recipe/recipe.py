@@ -49,8 +49,7 @@ if TYPE_CHECKING:
     from dalib.engine.train import Statistics
     from dalib.judge.evidence import Confidence, Evidence
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.classes.fewer import ExpectedClasses
-    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.classes.expected_target import ExpectedTarget
     from dalib.run.features.inputs import Inputs
     from dalib.run.recipe.stages import LastStages
     from dalib.run.settings.config import OptimizerConfig, TrainConfig
@@ -260,7 +259,7 @@ def make_plan(
     evaluator: Evaluator,
     *,
     before: Evidence | None = None,
-    expected: ExpectedClasses | ExpectedKnown | None = None,
+    expected: ExpectedTarget | None = None,
     statistics: Statistics | None = None,
     hints: TrustedHints | None = None,
     confidence: Confidence | None = None,
@@ -272,7 +271,7 @@ def make_plan(
         name: adapted, source-only, or frozen: adapted before the backbone's last stages are trained.
         evaluator: evaluates the checkpoints.
         before: evidence of the source-only model, where there is one.
-        expected: classes that the target seems to have, or its images that seem known, where they may not be all.
+        expected: of the target, where it seems to lack classes of the source or to have images of others.
         statistics: what batch normalisation's statistics are recomputed on in the end.
         hints: whose worth is estimated anew at each evaluation.
         confidence: when a target image counts as confident; None is as the training's method says.
@@ -369,7 +368,7 @@ class JudgeSettings:
         prior: kind of the class prior, or its file; fewer where it was estimated for fewer classes.
         select: which weights of the adaptation became its model.
         steps: of the adaptation.
-        expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        expected: of the target, where it seems to lack classes of the source or to have images of others.
         of_kit: whether a kit stands in for the source, so that its user has no source images to give.
     """
 
@@ -378,11 +377,11 @@ class JudgeSettings:
     prior: str
     select: str
     steps: int | None
-    expected: ExpectedClasses | ExpectedKnown | None = None
+    expected: ExpectedTarget | None = None
     of_kit: bool = False
 
 
-def make_judge_settings(config: TrainConfig, expected: ExpectedClasses | ExpectedKnown | None = None) -> JudgeSettings:
+def make_judge_settings(config: TrainConfig, expected: ExpectedTarget | None = None) -> JudgeSettings:
     """Returns the settings of the judgement, and the classes that the target seems to have."""
     estimated = expected is not None and expected.shares is not None and config.prior in KINDS
     prior = "fewer" if estimated else config.prior

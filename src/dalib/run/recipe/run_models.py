@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from dalib.engine.train import Trained
     from dalib.judge.evidence import Evidence
     from dalib.judge.kinds import TargetKind
-    from dalib.run.classes.fewer import ExpectedClasses
-    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.classes.expected_target import ExpectedTarget
 
 
 @dataclass(frozen=True)
@@ -40,13 +39,13 @@ class RunModels:
 
     Attributes:
         models: by the names source-only, aligned and adapted, in this order; some of them may be missing.
-        expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        expected: of the target, where it seems to lack classes of the source or to have images of others.
         hints: those that the adapted model learned from, if any.
         kind: what the target seems to be, where that decided how it was adapted to.
     """
 
     models: Mapping[str, FinishedModel] = field(default_factory=dict)
-    expected: ExpectedClasses | ExpectedKnown | None = None
+    expected: ExpectedTarget | None = None
     hints: TrustedHints | None = None
     kind: TargetKind | None = None
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from dalib.run.classes.fewer import ExpectedClasses
-    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.classes.expected_target import ExpectedTarget
     from dalib.run.features.feature_space import FeatureSpace
     from dalib.run.features.inputs import Inputs
     from dalib.run.recipe.stages import LastStages
@@ -37,7 +36,7 @@ class TrainingInputs:
         device: where networks compute.
         space: the features, if the rows are features.
         standardized: how features are standardised for the target, if they are.
-        expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        expected: of the target, where it seems to lack classes of the source or to have images of others.
         hints: (N, C) class probabilities by an annotator or another model; None without hints.
         stages: the backbone's last stages, if they are trained after the head.
     """
@@ -47,7 +46,7 @@ class TrainingInputs:
     device: torch.device
     space: FeatureSpace | None = None
     standardized: StandardizedViews | None = None
-    expected: ExpectedClasses | ExpectedKnown | None = None
+    expected: ExpectedTarget | None = None
     hints: Tensor | None = None
     stages: LastStages | None = None
 

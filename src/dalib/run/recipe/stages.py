@@ -25,6 +25,7 @@ from dalib.data.rows import Marked
 from dalib.engine.fit import train_step
 from dalib.models.stages import MarkedTail, split_at
 from dalib.run.classes.fewer import ExpectedClasses, resampled
+from dalib.run.classes.unknown import ExpectedKnown
 from dalib.run.features.domain_features import to_features
 from dalib.run.features.inputs import feature_inputs
 
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from dalib.models.classifier import ImageClassifier
     from dalib.models.pretrained import PretrainedBackbone
     from dalib.models.stages import Tail
-    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.classes.expected_target import ExpectedTarget
     from dalib.run.features.feature_space import FeatureSpace
     from dalib.run.features.inputs import Inputs, StandardizedViews
     from dalib.run.start.domains import DataRequest, Domains
@@ -185,11 +186,11 @@ class LastStages:
             network.set_feature_statistics(of_target.mean, of_target.std)
         return network
 
-    def to_maps(self, expected: ExpectedClasses | ExpectedKnown | None, seed: int) -> Domains:
+    def to_maps(self, expected: ExpectedTarget | None, seed: int) -> Domains:
         """Returns the domains with marked maps in place of images; those that are not kept are computed.
 
         Args:
-            expected: classes that the target seems to have, or its images that seem known, where they are not all.
+            expected: of the target, where it seems to lack classes of the source or to have images of others.
             seed: of the choice of source images, where the target lacks classes.
         """
         # labelled images of the target keep their mark, so that nothing has to be scaled for the source's statistics
@@ -211,7 +212,7 @@ class LastStages:
         )
         if isinstance(expected, ExpectedClasses):
             return replace(domains, joined=resampled(domains.train_adapted, expected.shares, seed))
-        if expected is not None:
+        if isinstance(expected, ExpectedKnown):
             return replace(domains, target=expected.apart(domains.target))
         return domains
 

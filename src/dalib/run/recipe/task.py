@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from dalib.engine.results import Results
     from dalib.judge.evidence import Confidence, Evidence
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.classes.fewer import ExpectedClasses
-    from dalib.run.classes.unknown import ExpectedKnown
+    from dalib.run.classes.expected_target import ExpectedTarget
     from dalib.run.features.inputs import Inputs
     from dalib.run.recipe.run_models import RunModels
     from dalib.run.recipe.shared_inputs import TrainingInputs
@@ -49,7 +48,7 @@ class Task:
         student: makes the network, where the configuration does not describe it.
         weights: what the network starts from instead of the seed's weights, as far as they go.
         statistics: what batch normalisation's statistics are recomputed on in the end.
-        expected: classes that the target seems to have, or its images that seem known, where they are not all.
+        expected: of the target, where it seems to lack classes of the source or to have images of others.
         hints: class probabilities of the target's images by an annotator or another model, for the adaptation.
         confidence: when a target image counts as confident; of a baseline too by the run's method. None is by that of
             ``config``.
@@ -63,7 +62,7 @@ class Task:
     student: Callable[[], ImageClassifier] | None = None
     weights: Mapping[str, Tensor] | None = None
     statistics: Statistics | None = None
-    expected: ExpectedClasses | ExpectedKnown | None = None
+    expected: ExpectedTarget | None = None
     hints: TrustedHints | None = None
     confidence: Confidence | None = None
 
