@@ -10,7 +10,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from dalib.adaptation.methods import METHODS, group_of, module_of, settings_of
+from dalib.adaptation.methods import METHODS, group_of, module_of, settings_of_method
 from dalib.commands.parser import make_parser
 from dalib.run.settings.config import TrainConfig
 from dalib.run.settings.presets import PRESETS
@@ -79,7 +79,7 @@ def methods() -> str:
         "chooses one; the table in :doc:`/recipes` compares them, and :doc:`/extending/index` adds one.",
     ]
     for method in METHODS:
-        module, made = module_of(method), settings_of(method)
+        module, made = module_of(method), settings_of_method(method)
         parts += [f".. _method-{method}:", _heading(method, "-")]
         if made is not None:
             names = [f"{group_of(method)}.{field.name}" for field in fields(made)]

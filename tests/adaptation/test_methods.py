@@ -18,7 +18,7 @@ from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.methods import METHODS as LIST
-from dalib.adaptation.methods import adapts, method_class, one_of_the_methods, settings_of
+from dalib.adaptation.methods import adapts, method_class, one_of_the_methods, settings_of_method
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
 from dalib.core.types import Batch, Losses, Method
@@ -44,7 +44,7 @@ def self_ensemble(student: nn.Module, **settings) -> SelfEnsemble:
 
 def listed(name: str, **inputs):
     """Builds a method of the list from its settings, in which every target image counts."""
-    settings = None if settings_of(name) is None else settings_of(name)()
+    settings = None if settings_of_method(name) is None else settings_of_method(name)()
     if hasattr(settings, "threshold"):
         settings = dataclasses.replace(settings, threshold=0.0)
     return lambda student: method_class(name).build(settings, MethodInputs(student, CLASSES, steps=10, **inputs))
@@ -280,9 +280,9 @@ def test_a_listed_method_takes_what_every_method_is_given(name):
     assert smooth != plain.loss(batch, step=0).parts["supervised"]
 
 
-@pytest.mark.parametrize("name", [name for name in LIST if settings_of(name) is not None])
+@pytest.mark.parametrize("name", [name for name in LIST if settings_of_method(name) is not None])
 def test_a_setting_below_its_range_is_named_in_the_error(name):
-    made = settings_of(name)
+    made = settings_of_method(name)
     numbers = [field.name for field in dataclasses.fields(made) if field.type in (int, float)]
     assert numbers
     for setting in numbers:
@@ -308,7 +308,7 @@ def test_a_class_says_what_its_method_does(name):
 
 @pytest.mark.parametrize("name", LIST)
 def test_a_confidence_is_that_of_the_settings(name):
-    settings = settings_of(name) and settings_of(name)()
+    settings = settings_of_method(name) and settings_of_method(name)()
     found = method_class(name).confidence(settings)
     assert found.threshold == getattr(settings, "threshold", Confidence().threshold)
     if hasattr(settings, "threshold"):
@@ -317,7 +317,7 @@ def test_a_confidence_is_that_of_the_settings(name):
 
 @pytest.mark.parametrize("name", LIST)
 def test_a_weight_that_rises_by_a_setting_has_its_whole_height_at_0(name):
-    made, settings = method_class(name), settings_of(name) and settings_of(name)()
+    made, settings = method_class(name), settings_of_method(name) and settings_of_method(name)()
     if not made.rising:
         return
     parts = []
@@ -346,7 +346,7 @@ def test_a_label_smoothing_that_leaves_nothing_of_labels_is_refused(make):
 
 
 def test_stored_views_bound_those_of_the_teacher():
-    settings = settings_of("self-ensemble")(teacher_views=5)
+    settings = settings_of_method("self-ensemble")(teacher_views=5)
     for stored, views in ((0, 6), (4, 4), (8, 6)):
         inputs = MethodInputs(perceptron(), CLASSES, steps=10, stored_views=stored)
         assert method_class("self-ensemble").build(settings, inputs).target_views == views

@@ -9,17 +9,17 @@ from typing import Literal
 
 import pytest
 
-from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, method_class, module_of, settings_of
+from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, method_class, module_of, settings_of_method
 from dalib.adaptation.settings import settings, settings_in
 from dalib.core.errors import UserError
 from dalib.run.settings.config import TrainConfig
 
-WITH_SETTINGS = [method for method in METHODS if settings_of(method) is not None]
+WITH_SETTINGS = [method for method in METHODS if settings_of_method(method) is not None]
 
 
 @pytest.mark.parametrize("method", WITH_SETTINGS)
 def test_the_class_is_the_one_of_the_imported_file(method):
-    read = settings_of(method)
+    read = settings_of_method(method)
     assert getattr(import_module(module_of(method)), read.__name__) is read
     assert pickle.loads(pickle.dumps(read())) == read()
 
@@ -41,16 +41,16 @@ def test_the_configuration_has_a_group_for_each_method_in_the_order_of_the_list(
     first = names.index(groups[0])
     assert names[first : first + len(groups) + 1] == [*groups, "masked_consistency"]
     for group, method in zip(groups, WITH_SETTINGS, strict=True):
-        assert getattr(TrainConfig(), group) == settings_of(method)()
+        assert getattr(TrainConfig(), group) == settings_of_method(method)()
 
 
 def test_a_group_of_another_method_is_refused():
     with pytest.raises(UserError, match=r"mcc=FixMatchConfig.*: expected a MccConfig"):
-        TrainConfig(mcc=settings_of("fixmatch")())
+        TrainConfig(mcc=settings_of_method("fixmatch")())
 
 
 def test_settings_are_frozen_and_checked():
-    made = settings_of("self-ensemble")
+    made = settings_of_method("self-ensemble")
     with pytest.raises(dataclasses.FrozenInstanceError):
         made().alpha = 0.5
     with pytest.raises(UserError, match="alpha='high': expected a number"):

@@ -6,7 +6,7 @@ import pytest
 
 from dalib.commands.arguments import prepared, written
 from dalib.commands.main import run
-from dalib.run.settings.kit_settings import settings_of
+from dalib.run.settings.kit_settings import settings_of_kit
 
 
 @pytest.mark.parametrize(
@@ -70,7 +70,7 @@ def test_a_kit_gives_its_settings_beside_a_file_of_others(model, typed, tmp_path
 
 def test_a_file_of_all_settings_of_a_run_from_a_kit_is_taken_as_it_is(model, tmp_path):
     file = tmp_path / "a.yaml"
-    settings = settings_of(model, {})
+    settings = settings_of_kit(model, {})
     groups = {}
     for name, value in settings.items():
         group, _, part = name.rpartition(".")

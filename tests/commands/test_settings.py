@@ -4,7 +4,7 @@ import pytest
 from help_texts import text_of
 
 from dalib.commands.parser import make_parser
-from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS, settings_of_preset
+from dalib.run.settings.image_defaults import PHOTOGRAPH_SETTINGS, network_of_preset
 from dalib.run.settings.presets import PRESETS
 
 
@@ -69,7 +69,7 @@ def test_a_length_in_a_file_replaces_that_of_its_preset(tmp_path):
 def test_the_defaults_are_those_of_the_preset_in_force(preset, helped):
     arguments = [] if preset is None else ["--preset", preset]
     said = helped("train", *arguments, "--help-all")
-    settings = {"backbone": "small", "batch": 64, **PRESETS.get(preset, {}), **settings_of_preset({"preset": preset})}
+    settings = {"backbone": "small", "batch": 64, **PRESETS.get(preset, {}), **network_of_preset({"preset": preset})}
     for name in ("backbone", "weights", "steps", "batch", "views.student", "optimizer.lr", "self_ensemble.threshold"):
         if name in settings:
             default = settings[name]

@@ -25,7 +25,7 @@ from dalib.adaptation.masked_consistency import MaskedConsistency
 from dalib.adaptation.mcc import Mcc
 from dalib.adaptation.mean_teacher import MeanTeacher
 from dalib.adaptation.methods import METHODS as LIST
-from dalib.adaptation.methods import method_class, settings_of
+from dalib.adaptation.methods import method_class, settings_of_method
 from dalib.adaptation.outside import UnknownApart
 from dalib.adaptation.self_ensemble import SelfEnsemble
 from dalib.adaptation.source_only import SourceOnly
@@ -82,7 +82,7 @@ METHODS = {
 
 def listed(name: str):
     """Builds a method of the list with its default settings."""
-    made = settings_of(name)
+    made = settings_of_method(name)
     settings = None if made is None else made()
     return lambda network: method_class(name).build(settings, MethodInputs(network, CLASSES, steps=STEPS))
 

@@ -61,7 +61,7 @@ def module_of(method: str) -> str:
     return METHODS[method].rpartition(".")[0]
 
 
-def settings_of(method: str) -> Any:
+def settings_of_method(method: str) -> Any:
     """Returns the class of a method's settings, and None if it has none; loads no torch."""
     return settings_in(module_of(method))
 

@@ -17,12 +17,12 @@ from dalib.core.files import NO_URL, expanded, is_url, quoted
 from dalib.run.settings.config import NOT_BOTH
 from dalib.run.settings.config_file import backbone_of_run, content_of, require_settings
 from dalib.run.settings.image_defaults import (
+    network_of_preset,
     require_weights_of_short_names,
     settings_of_images,
-    settings_of_preset,
     settings_of_short_name,
 )
-from dalib.run.settings.kit_settings import settings_of
+from dalib.run.settings.kit_settings import settings_of_kit
 from dalib.run.settings.presets import implied_preset
 from dalib.run.targets import named_evaluations, named_targets
 
@@ -90,7 +90,7 @@ def _with_network_of_preset(arguments: list[str]) -> list[str]:
     """Returns the command line with the network of its preset, where it names the preset alone."""
     if arguments[:1] not in (["train"], ["checks"]):
         return arguments
-    return _with(arguments, settings_of_preset({**settings_in(arguments), "preset": preset_in(arguments)}))
+    return _with(arguments, network_of_preset({**settings_in(arguments), "preset": preset_in(arguments)}))
 
 
 def _united(value: str) -> str | list[str]:
@@ -321,7 +321,7 @@ def _with_kit(arguments: list[str]) -> list[str]:
         raise UserError("--source: expected no source with ", Setting("kit", kit), NOT_BOTH)
     looked = {name: given.get(name, "") for name in ("preset", "features", "backbone")}
     known = {name: _united(value) for name, value in looked.items() if value not in ("", "null")}
-    settings = settings_of(kit, {**dict.fromkeys(named), **known})
+    settings = settings_of_kit(kit, {**dict.fromkeys(named), **known})
     own = {name: value for name, value in settings.items() if name not in given}
     return _with(arguments, _with_preset_beside_file(arguments, own))
 

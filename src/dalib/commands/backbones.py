@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
     from dalib.run.settings.at_hand import AtHand
 
 HELP = "list the pretrained networks that are at hand, with their speed here"
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.run.settings.at_hand import backbones_at_hand, not_at_hand, with_speeds
 
     found = backbones_at_hand()

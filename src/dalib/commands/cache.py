@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
     from dalib.data.cache import ImageCache
     from dalib.engine.features import FeatureStore
 
@@ -33,7 +33,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.core.places import GIVEN
     from dalib.data.cache import ImageCache
     from dalib.engine.features import FeatureStore

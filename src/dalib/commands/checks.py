@@ -14,7 +14,7 @@ from dalib.run.settings.config import TrainConfig
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "check installation and data, and estimate how long training will take"
 DESCRIPTION = (
@@ -35,7 +35,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     call.given.pop("allow_changes")
     if call.given.pop("resume") is not None:
         raise UserError("checks: --resume is of train; expected the settings of a run that is not begun")

@@ -9,7 +9,7 @@ from dalib.commands.subcommand import add_loudness
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "rank several runs on the same target"
 DESCRIPTION = (
@@ -24,7 +24,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.run.finished.compare import compare_runs
 
     compare_runs(call.given["runs"])

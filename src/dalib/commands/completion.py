@@ -12,7 +12,7 @@ from dalib.run.settings.config import PATHS as PATHS_OF_TRAIN
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "print a completion script for a shell"
 DESCRIPTION = (
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="shell to complete in")
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     output().write(f"{completion(call.parser, call.given['shell'])}\n")
 
 

@@ -11,7 +11,7 @@ from dalib.core.errors import UserError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "measure a run's models against labels"
 DESCRIPTION = (
@@ -44,7 +44,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     given = call.given
     if (given["data"] is None) == (given["labels"] is None):
         raise UserError("eval: expected either --data or --labels (see dalib eval --help)")

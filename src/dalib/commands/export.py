@@ -10,7 +10,7 @@ from dalib.core.console import say_result
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "export a model for other programs"
 DESCRIPTION = (
@@ -37,7 +37,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.records.folder import RunFolder
     from dalib.run.export import export
 

@@ -12,7 +12,7 @@ from dalib.core.errors import Setting, UserError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "compute features of images"
 DESCRIPTION = (
@@ -53,7 +53,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     given = call.given
     _check(given)
 

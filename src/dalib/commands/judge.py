@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "judge models that were trained elsewhere, without labels"
 DESCRIPTION = (
@@ -86,7 +86,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     given = call.given
     models = _named(given["models"], "models")
     if len(models) < 2:

@@ -10,7 +10,7 @@ from dalib.core.console import say_result
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "select one of a run's models by hand"
 DESCRIPTION = (
@@ -25,7 +25,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.records.folder import RunFolder
     from dalib.report.page import write_report
     from dalib.run.finished.select import keep

@@ -12,7 +12,7 @@ from dalib.commands.complaints import without_breaks
 from dalib.commands.flags import SWITCHES, FlagSpelling
 from dalib.commands.older_settings import with_older_meanings
 from dalib.commands.parser import SUBCOMMANDS, make_parser
-from dalib.commands.subcommand import Call
+from dalib.commands.subcommand import CommandLine
 from dalib.core.console import Loudness, loudness, prints_for_all, say, standard_streams
 from dalib.core.errors import (
     OutputClosedError,
@@ -108,7 +108,7 @@ def _run(arguments: list[str], level: Loudness) -> None:
     with loudness(_loudness_of(given, level)):
         if command_line.note and prints_for_all():  # not before: a mistake in the arguments would stand below it
             say(f"note: {command_line.note}")
-        SUBCOMMANDS[name].run(Call(with_places_as_written(given, written(arguments)), arguments, parser))
+        SUBCOMMANDS[name].run(CommandLine(with_places_as_written(given, written(arguments)), arguments, parser))
 
 
 def _check_switches(given: dict[str, Any]) -> None:

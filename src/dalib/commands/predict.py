@@ -11,7 +11,7 @@ from dalib.core.console import say_result
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "predict images"
 DESCRIPTION = (
@@ -31,7 +31,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     )
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.engine.distributed import world_of
     from dalib.run.finished.predict import predict
 

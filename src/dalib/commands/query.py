@@ -9,7 +9,7 @@ from dalib.commands.subcommand import add_groups, add_loudness, add_run
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "choose target images to label"
 DESCRIPTION = (
@@ -29,7 +29,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     from dalib.records.folder import RunFolder
     from dalib.run.finished.query import query
 

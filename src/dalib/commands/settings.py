@@ -14,7 +14,7 @@ from dalib.commands.given_settings import settings_in
 from dalib.commands.help import MAIN, HelpAll, sections, terms_text
 from dalib.commands.subcommand import add_download, add_strict
 from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.image_defaults import settings_of_preset
+from dalib.run.settings.image_defaults import network_of_preset
 from dalib.run.settings.presets import PRESETS, defaults_of
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def set_defaults_of_preset(parser: ArgumentParser, arguments: list[str]) -> None
     if isinstance(parser, SettingsParser):
         parser.preset = preset
     given = {name: value for name, value in settings_in(arguments).items() if value != "null"}
-    network = settings_of_preset({"preset": preset})
+    network = network_of_preset({"preset": preset})
     if any(given.get(name) != value for name, value in network.items()):  # another one is named
         network = {}
     parser.set_defaults({**implied, **network, **defaults_of(preset, given)})

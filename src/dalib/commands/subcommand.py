@@ -20,7 +20,7 @@ VERBOSE_HELP = "also print choices, measurements and every line of the metrics"
 
 
 @dataclass(frozen=True)
-class Call:
+class CommandLine:
     """A command line that was parsed.
 
     Attributes:
@@ -45,7 +45,7 @@ class Subcommand(Protocol):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Adds the subcommand's arguments; imports no torch, which takes seconds."""
 
-    def run(self, call: Call) -> None:
+    def run(self, call: CommandLine) -> None:
         """Does what the subcommand is for."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser
 
-    from dalib.commands.subcommand import Call
+    from dalib.commands.subcommand import CommandLine
 
 HELP = "train on two domains, evaluate, and write a report"
 DESCRIPTION = (
@@ -49,7 +49,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_loudness(parser)
 
 
-def run(call: Call) -> None:
+def run(call: CommandLine) -> None:
     since = time.monotonic()  # torch's import takes seconds of a time limit, too
     allow_changes: bool = call.given.pop("allow_changes")
     call.given.pop("config")

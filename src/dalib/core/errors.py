@@ -89,7 +89,7 @@ class Call:
         return self.text()
 
 
-METHODS: Mapping[str, str] = MappingProxyType(
+RUN_METHODS: Mapping[str, str] = MappingProxyType(
     {
         "dalib.run.finished.measure.evaluate": "evaluate",
         "dalib.run.finished.label_estimates.evaluate_labels": "evaluate_labels",
@@ -128,7 +128,7 @@ class PythonSpelling:
         return name if value is ABSENT else f"{name}={value!r}"
 
     def call(self, call: Call) -> str:
-        method, settings = METHODS.get(call.function), {each.name: each for each in call.settings}
+        method, settings = RUN_METHODS.get(call.function), {each.name: each for each in call.settings}
         if method is None:
             given = ", ".join(map(self._argument, call.settings))
             return f"{call.function}({given})" if given else call.function

@@ -26,12 +26,12 @@ from dalib.run.settings.given_places import (
     place_of_targets,
 )
 from dalib.run.settings.image_defaults import (
+    network_of_preset,
     require_weights_of_short_names,
     settings_of_images,
-    settings_of_preset,
     settings_of_short_name,
 )
-from dalib.run.settings.kit_settings import settings_of
+from dalib.run.settings.kit_settings import settings_of_kit
 from dalib.run.settings.presets import configured, implied_preset
 from dalib.run.timing.opening import say_opening
 
@@ -233,7 +233,7 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
 
         flat["target_labels"] = labels_file(flat["target_labels"], target)
     if kit is not None:
-        flat = {**settings_of(str(source), flat), **flat, "kit": source}
+        flat = {**settings_of_kit(str(source), flat), **flat, "kit": source}
     if isinstance(flat.get("init"), str | os.PathLike) and flat.get("backbone") is None:
         flat["backbone"] = backbone_of_run(flat["init"])
     _configured(flat)  # mistakes in settings are told before images are read
@@ -262,7 +262,7 @@ def _configured(flat: Mapping[str, Any]) -> TrainConfig:
     """Returns the configuration of settings under their dotted names."""
     of_short_name = settings_of_short_name(flat.get("backbone"), flat)
     require_weights_of_short_names(flat.get("backbone"), of_short_name)
-    settings = {**flat, **settings_of_preset(flat), **of_short_name}
+    settings = {**flat, **network_of_preset(flat), **of_short_name}
     preset = settings.pop("preset", None) or implied_preset(settings.get("backbone"))
     try:
         return configured(preset, settings)

@@ -17,8 +17,8 @@ from dalib.run.settings.image_defaults import (
     DIGITS_NOTE,
     PHOTOGRAPH_SETTINGS,
     character_settings,
+    network_of_preset,
     settings_of_images,
-    settings_of_preset,
 )
 
 NETWORK = ("backbone", "preset", "config", "init", "resume", "data.size")
@@ -142,10 +142,10 @@ def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkey
     assert arguments_for(["checks", *where, "--preset=photo-features"])[-3:] == network
     for more in (["--backbone", "resnet50"], ["--init", "runs/first"], ["--features", "0"]):
         assert arguments_for(["train", *where, *asked, *more]) == ["train", *where, *asked, *more]
-    assert settings_of_preset({"preset": "photo-features", "backbone": None}) == PHOTOGRAPH_SETTINGS
-    assert settings_of_preset({"preset": "photo"}) == settings_of_preset({}) == {}
+    assert network_of_preset({"preset": "photo-features", "backbone": None}) == PHOTOGRAPH_SETTINGS
+    assert network_of_preset({"preset": "photo"}) == network_of_preset({}) == {}
     monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
-    assert settings_of_preset({"preset": "photo-features"}) == {}
+    assert network_of_preset({"preset": "photo-features"}) == {}
 
 
 def test_grey_photographs_take_the_pretrained_network_too(tmp_path):

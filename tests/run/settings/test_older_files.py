@@ -4,7 +4,7 @@ import yaml
 from dalib.commands.older_settings import with_older_meanings
 from dalib.run.settings.config import TrainConfig, ViewsConfig
 from dalib.run.settings.config_file import config_text, read_plain_config
-from dalib.run.settings.kit_settings import settings_of
+from dalib.run.settings.kit_settings import settings_of_kit
 
 
 def written_before(folder, flip):
@@ -48,4 +48,4 @@ def test_a_kit_of_an_older_version_means_as_its_views_did(monkeypatch):
             settings = {"views.flip": written}  # noqa: RUF012
 
         monkeypatch.setattr("dalib.run.settings.kit_settings.read_header", lambda _: Header)
-        assert settings_of("a.dalib", {}) == {"views.flip": meant}
+        assert settings_of_kit("a.dalib", {}) == {"views.flip": meant}

@@ -2,7 +2,7 @@ import pytest
 
 from dalib.core.errors import UserError
 from dalib.run.settings.config import TrainConfig
-from dalib.run.settings.presets import PRESETS, check_applied, from_preset, settings_of
+from dalib.run.settings.presets import PRESETS, check_applied, from_preset, values_of_preset
 from dalib.run.train import train
 
 
@@ -31,8 +31,8 @@ def test_an_unknown_preset_is_refused_and_the_known_are_named():
 
 
 def test_another_length_replaces_the_presets_in_whatever_unit():
-    assert settings_of("paper-small", set())["epochs"] == 300
-    assert "epochs" not in settings_of("paper-small", {"steps"})
+    assert values_of_preset("paper-small", set())["epochs"] == 300
+    assert "epochs" not in values_of_preset("paper-small", {"steps"})
     assert from_preset("paper-small", steps=7).epochs is None
 
 

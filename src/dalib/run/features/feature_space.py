@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from dalib.models.inference import FastInference
     from dalib.run.features.fastest import Precision
     from dalib.run.features.inputs import Inputs, StandardizedViews
-    from dalib.run.settings.backbones import Share
+    from dalib.run.settings.backbones import StatisticsShare
 
 JOINED_SHARE = 0.3
 """The share of a domain's own batch-normalisation statistics that JOINED takes."""
@@ -212,7 +212,7 @@ class FeatureSpace:
         views = averaged.views(preprocessing, device)
         return cls(network, preprocessing, store, device, frozen, averaged, views, parts)
 
-    def of_domains(self, source: Rows | None, target: Rows, share: Share) -> FeatureSpace:
+    def of_domains(self, source: Rows | None, target: Rows, share: StatisticsShare) -> FeatureSpace:
         """Returns the space of the target's features with each domain's own batch-normalisation statistics mixed in.
 
         Args:
@@ -224,7 +224,7 @@ class FeatureSpace:
         return self.with_statistics_of(target, share, "target", of_source)
 
     def with_statistics_of(
-        self, rows: Rows, share: Share, domain: str, of_source: FeatureSpace | None = None
+        self, rows: Rows, share: StatisticsShare, domain: str, of_source: FeatureSpace | None = None
     ) -> FeatureSpace:
         """Returns the space with a share of the statistics of one domain's images; see :meth:`of_domains`."""
         network = copy.deepcopy(self.network)
@@ -484,7 +484,7 @@ class FeatureSpace:
         return 0 if self.store.has_place(self._key(rows, described, views), size) else size
 
 
-def require_enough_for_statistics(count: int, share: Share, domain: str) -> None:
+def require_enough_for_statistics(count: int, share: StatisticsShare, domain: str) -> None:
     """Refuses so few images of a domain that it cannot have batch-normalisation statistics of its own.
 
     Raises:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.settings.backbones import Share
+    from dalib.run.settings.backbones import StatisticsShare
     from dalib.run.start.domains import Domains, Listings
 
 FAR = 0.27
@@ -42,13 +42,13 @@ MOST_FOR_DISTANCE = 64
 
 
 def checked_share(
-    share: Share | Literal["auto"],
+    share: StatisticsShare | Literal["auto"],
     backbone: nn.Module,
     *,
     features: int,
     trained_stages: int = 0,
     images_of_both: bool = True,
-) -> Share | Literal["auto"]:
+) -> StatisticsShare | Literal["auto"]:
     """Returns the share as far as it is known without images: ``auto`` is 0 where there is no choice.
 
     Args:
@@ -109,7 +109,7 @@ class Choice:
         why: the reason, a sentence without its end.
     """
 
-    share: Share
+    share: StatisticsShare
     why: str
 
 
@@ -132,7 +132,7 @@ def with_own_statistics(
     return space.with_statistics_of(rows, JOINED, "target").network
 
 
-def _require_enough_of_target(count: int, share: Share = JOINED) -> None:
+def _require_enough_of_target(count: int, share: StatisticsShare = JOINED) -> None:
     """Refuses so few target images that a model with statistics of its own target could have none."""
     if count < FEWEST_FOR_STATISTICS:
         raise UserError(
@@ -143,7 +143,7 @@ def _require_enough_of_target(count: int, share: Share = JOINED) -> None:
         )
 
 
-def require_enough_images(share: Share, domains: Domains, *, kit: bool) -> None:
+def require_enough_images(share: StatisticsShare, domains: Domains, *, kit: bool) -> None:
     """Refuses domains of too few images for the share of their own statistics, before anything is computed or written.
 
     Args:
@@ -164,7 +164,7 @@ def require_enough_images(share: Share, domains: Domains, *, kit: bool) -> None:
         require_enough_for_statistics(len(rows), share, domain)
 
 
-def chosen_share(space: FeatureSpace, domains: Domains) -> Share:
+def chosen_share(space: FeatureSpace, domains: Domains) -> StatisticsShare:
     """Returns the share that ``auto`` takes for images of two domains, 0 or JOINED, and prints JOINED.
 
     Args:

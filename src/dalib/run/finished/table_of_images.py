@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from dalib.run.finished.resumable_table import PartProgress, TableFormat
 
 _LONGEST = timedelta(days=30)  # that a rank whose share is done waits for the others; one that ends is noticed at once
-Batch = tuple["Tensor", list[str], tuple[Unreadable, ...], "Sequence[WholeNumbers]"]
+ReadImages = tuple["Tensor", list[str], tuple[Unreadable, ...], "Sequence[WholeNumbers]"]
 """(N, C, size, size) uint8, their N names, the files that could not be read, and those with values beyond the range."""
 
 
@@ -60,7 +60,7 @@ class ImageSource:
 
     given: str
     names: Sequence[str]
-    read: Callable[[int, int], Batch]
+    read: Callable[[int, int], ReadImages]
     unreadable: tuple[Unreadable, ...]
     preprocessing: Preprocessing
     strict: bool
@@ -195,7 +195,7 @@ def open_images(images: str, preprocessing: Preprocessing, strict: bool, cache: 
     if unreadable and strict:
         raise _refused(images, unreadable[0])
 
-    def read(first: int, end: int) -> Batch:
+    def read(first: int, end: int) -> ReadImages:
         names = every[first:end]
         paths = [Path(name) for name in names]
         rows, positions, failed = decode(paths, preprocessing)

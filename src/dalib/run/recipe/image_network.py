@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from dalib.core.types import Augment
     from dalib.data.depth import Range
     from dalib.models.classifier import ImageClassifier
-    from dalib.run.settings.backbones import Share
+    from dalib.run.settings.backbones import StatisticsShare
     from dalib.run.settings.config import DataConfig, TrainConfig, ViewName
     from dalib.run.start.initial_weights import Start
 
@@ -239,7 +239,7 @@ def _joined_as(config: TrainConfig, start: Start) -> TrainConfig:
     return with_share(config, JOINED)
 
 
-def with_share(config: TrainConfig, share: Share | Literal["auto"]) -> TrainConfig:
+def with_share(config: TrainConfig, share: StatisticsShare | Literal["auto"]) -> TrainConfig:
     """Returns the configuration with another share of the domains' own batch-normalisation statistics."""
     return replace(config, model=replace(config.model, domain_statistics=share))
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dalib.run.features.feature_space import FeatureSpace
     from dalib.run.features.inputs import Inputs
     from dalib.run.recipe.stages import LastStages
-    from dalib.run.settings.backbones import Share
+    from dalib.run.settings.backbones import StatisticsShare
     from dalib.run.start.domains import DataRequest, Domains
     from dalib.run.start.kit import Kit
 
@@ -77,7 +77,7 @@ class FrozenBackbone:
     """
 
     space: FeatureSpace
-    share: Share = 0.0
+    share: StatisticsShare = 0.0
     stages: LastStages | None = None
 
 

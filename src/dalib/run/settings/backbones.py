@@ -21,7 +21,7 @@ HUB = "hub"
 JOINED: Final = "joined"
 """Stands for both kinds of batch-normalisation statistics: pretrained ones, and a share of each domain's."""
 
-Share = float | Literal["joined"]
+StatisticsShare = float | Literal["joined"]
 """The share of each domain's own batch-normalisation statistics in a frozen backbone, or JOINED."""
 
 HUB_PREFIXES = ("hf_hub:", "hf-hub:")

@@ -9,7 +9,7 @@ from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass,
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of
+from dalib.adaptation.methods import MASKED_CONSISTENCY, METHODS, group_of, settings_of_method
 from dalib.adaptation.settings import settings_in
 from dalib.core.checked_settings import Checked, described, expected_values, setting_of, with_known_names
 from dalib.core.errors import Setting, UserError
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # of type Any, because the parser looks up the types in this file, and must not import the methods' files and torch
 MethodName: Any = Literal[tuple(METHODS)]
-SelfEnsembleConfig: Any = settings_of("self-ensemble")
+SelfEnsembleConfig: Any = settings_of_method("self-ensemble")
 MaskedConsistencyConfig: Any = settings_in(MASKED_CONSISTENCY.rpartition(".")[0])
 
 PATHS = ("source", "target", "target_labels", "hints", "weights", "init", "kit", "root", "evaluate", "prior", "out")
@@ -242,7 +242,7 @@ def _with_methods(made: type[Made]) -> type[Made]:
 
     They stand before ``masked_consistency``, which goes beside any of them.
     """
-    groups = {group_of(method): settings for method in METHODS if (settings := settings_of(method)) is not None}
+    groups = {group_of(method): settings for method in METHODS if (settings := settings_of_method(method)) is not None}
     kinds: dict[str, Any] = {}  # in the order of the fields
     for name, kind in made.__annotations__.items():
         kinds |= groups if name == _AFTER_METHODS else {}

@@ -170,7 +170,7 @@ def require_weights_of_short_names(backbone: object, settings: Mapping[str, obje
             )
 
 
-def settings_of_preset(given: Mapping[str, object]) -> dict[str, Any]:
+def network_of_preset(given: Mapping[str, object]) -> dict[str, Any]:
     """Returns the network that the preset photo-features takes where none is named; empty for other presets.
 
     The preset trains on what a pretrained network sees, and the default network is one that is trained from scratch.
@@ -178,9 +178,9 @@ def settings_of_preset(given: Mapping[str, object]) -> dict[str, Any]:
     Args:
         given: the settings that are given, the preset among them.
 
-    >>> settings_of_preset({"preset": "photo-features"})["backbone"]
+    >>> network_of_preset({"preset": "photo-features"})["backbone"]
     'tf_efficientnet_lite0'
-    >>> settings_of_preset({"preset": "photo-features", "init": "runs/first"}), settings_of_preset({"preset": "photo"})
+    >>> network_of_preset({"preset": "photo-features", "init": "runs/first"}), network_of_preset({"preset": "photo"})
     ({}, {})
     """
     own = {name: value for name, value in given.items() if value is not None and name != "preset"}

@@ -44,7 +44,7 @@ _OF_ARCHITECTURE = ("bottleneck_dim", "bottleneck_norm", "dropout", "averaged_vi
 _OF_PREPROCESSING = ("size", "crop", "channels", "fit", "interpolation")
 
 
-def settings_of(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
+def settings_of_kit(place: str | Path, given: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that a kit or a model alone gives, by their dotted names, without those that are given.
 
     Args:

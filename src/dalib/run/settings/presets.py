@@ -274,7 +274,7 @@ def configured(preset: str | None, settings: Mapping[str, Any]) -> TrainConfig:
     if preset is not None and preset not in PRESETS:
         raise ValueError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     config = TrainConfig(preset=preset)  # type: ignore[arg-type] # one of the names, as just seen
-    implied = {} if preset is None else settings_of(preset, settings)
+    implied = {} if preset is None else values_of_preset(preset, settings)
     return with_inherited(with_settings(config, {**implied, **settings}), settings)
 
 
@@ -317,7 +317,7 @@ def check_applied(config: TrainConfig) -> None:
         )
 
 
-def settings_of(name: str, given: Container[str]) -> dict[str, Any]:
+def values_of_preset(name: str, given: Container[str]) -> dict[str, Any]:
     """Returns the settings of a preset that are not ``given``; its length is dropped if another is given."""
     return {setting: value for setting, value in defaults_of(name, given).items() if setting not in given}
 

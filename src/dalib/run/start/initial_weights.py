@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dalib.core.errors import Part
     from dalib.engine.distributed import World
     from dalib.models.architecture import Architecture
-    from dalib.run.settings.backbones import NamedBackbone, Share
+    from dalib.run.settings.backbones import NamedBackbone, StatisticsShare
     from dalib.run.start.kit import Kit
 
 
@@ -110,7 +110,7 @@ class Start:
     """The weights of each training, by its name."""
     argument: str = "init"
     """The setting that names them."""
-    domain_statistics: Share = 0.0
+    domain_statistics: StatisticsShare = 0.0
     """Share of their target's batch-normalisation statistics in their backbone. Of joined ones, the weights have the
     pretrained statistics in both halves."""
 

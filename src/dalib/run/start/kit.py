@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dalib.data.preprocessing import Preprocessing
     from dalib.data.rows import Rows
     from dalib.models.saved import ModelDescription
-    from dalib.run.settings.backbones import Share
+    from dalib.run.settings.backbones import StatisticsShare
 
 FEWEST_IMAGES = 10
 """Images of a class from which its mean is written; that of fewer would be close to the features of an image."""
@@ -173,9 +173,9 @@ class Kit:
         return bool(self.header.settings.get("features", 0))
 
     @property
-    def domain_statistics(self) -> Share:
+    def domain_statistics(self) -> StatisticsShare:
         """Share of its domain's own batch-normalisation statistics in the backbone that the features are of."""
-        share: Share = self.header.settings.get("model.domain_statistics", 0.0)
+        share: StatisticsShare = self.header.settings.get("model.domain_statistics", 0.0)
         return share
 
     @property
