@@ -73,7 +73,7 @@ def judge(
         representation, learnt_from = _features_among(expected, representation, learnt_from)
     own = "adapted" if "adapted" in trained else "source-only"
     counted = CountedImages.of(trained[own].evidence, whole[own].evidence, of_kit=settings.of_kit)
-    return _judgement(trained, everything, settings, classes, representation, learnt_from, hints, counted)
+    return _judgement_of_expected(trained, everything, settings, classes, representation, learnt_from, hints, counted)
 
 
 def _among(
@@ -96,7 +96,7 @@ def _features_among(
     return seen, None if learnt_from is None else expected.seen_in(learnt_from)
 
 
-def _judgement(
+def _judgement_of_expected(
     trained: Mapping[str, Trained],
     everything: Mapping[str, Evidence],
     settings: JudgeSettings,
@@ -144,7 +144,7 @@ def _judgement(
             *_about(expected, classes),
             *cautions(counted, baseline=compared_with, undecided=undecided, spread=spread),
         ),
-        models={model: _judged(model, each, everything[model], verdict, estimates) for model, each in scored.items()},
+        models={model: _of_model(model, each, everything[model], verdict, estimates) for model, each in scored.items()},
         probability=verdict.probability,
         at_chance=tuple(at_chance),
         distance=_distance(trained[shipped].evidence),
@@ -279,7 +279,7 @@ def _about(expected: ExpectedTarget | None, classes: Sequence[str]) -> tuple[str
     return () if expected is None else (expected.in_words(classes),)
 
 
-def _judged(
+def _of_model(
     name: str, scored: Scored, predictions: Evidence, verdict: Comparison, estimates: Mapping[str, _Estimated]
 ) -> JudgedModel:
     """Returns the record of one model; with an estimate also its calibration, of all of its predictions."""

@@ -158,7 +158,7 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
     models, summary = _train_models(run, setup, inputs, summary, context)
     if not context.world.first:
         return
-    judgement, summary = _judge(run, setup, data, inputs, models, summary)
+    judgement, summary = _judge_and_select(run, setup, data, inputs, models, summary)
     measured = _measure(run, setup, data)
     write_report(run)
     context.tracking.end(_outcome(summary, judgement, measured))
@@ -414,7 +414,7 @@ def _take_from_sibling(run: RunFolder, setup: Setup, summary: Summary, context: 
     return context.world.from_first(taken)
 
 
-def _judge(
+def _judge_and_select(
     run: RunFolder,
     setup: Setup,
     data: Data,
@@ -426,7 +426,7 @@ def _judge(
     since, config, domains = time.monotonic(), setup.config, data.domains
     write_predictions(run, models.everything, domains)
     neutral, learnt_from = _untrained_features(setup, data, inputs, models)
-    judgement = _judgement(setup, domains, models, neutral, learnt_from)
+    judgement = _judged_with_own_reasons(setup, domains, models, neutral, learnt_from)
     judgement.write(run.judgement)
     if models.kind is not None:
         summary = replace(summary, target_kind=models.kind.recorded)
@@ -445,14 +445,20 @@ def _judge(
     kept_best = config.select != "last"
     summary = summary_at_end(summary, models.trained, models.everything, judgement, kept_best=kept_best)
     summary.write(run.summary)
+    _say_judgement(run, judgement, summary)
+    return judgement, summary
+
+
+def _say_judgement(run: RunFolder, judgement: Judgement, summary: Summary) -> None:
+    """Prints the verdict with its reasons, the selected model, and what it calls unknown."""
     say_result(judgement.headline)
     for reason in judgement.reasons:
         say(f"  {reason}")
-    if len(models.trained) > 1:
-        say_result(run.selection().sentence)
-    if unknown := summary.unknown_in_words(run.selection().model):
+    selection = run.selection()
+    if len(judgement.models) > 1:
+        say_result(selection.sentence)
+    if unknown := summary.unknown_in_words(selection.model):
         say_result(unknown)
-    return judgement, summary
 
 
 def _untrained_features(
@@ -473,7 +479,7 @@ def _untrained_features(
     return neutral_representation(data.domains.train, target.images, setup.device), None
 
 
-def _judgement(
+def _judged_with_own_reasons(
     setup: Setup,
     domains: Domains,
     models: RunModels,
