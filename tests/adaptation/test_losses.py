@@ -182,6 +182,17 @@ def test_a_mask_that_would_broadcast_is_refused(shape):
         L2ConsistencyLoss()(probabilities(4), probabilities(4), torch.ones(shape))
 
 
+def test_a_mask_that_is_no_tensor_is_refused():
+    with pytest.raises(ValueError, match=r"mask: expected a tensor of shape \(4,\), got list"):
+        L2ConsistencyLoss()(probabilities(4), probabilities(4), [True] * 4)
+
+
+@pytest.mark.parametrize("loss", [ClassBalanceLoss(3), information_loss], ids=["class balance", "information"])
+def test_the_tuple_of_a_classifier_in_training_mode_is_no_prediction(loss):
+    with pytest.raises(ValueError, match=r"y: expected a tensor of probabilities .*, got tuple; .* the first"):
+        loss((probabilities(4), torch.zeros(4, 8)))
+
+
 @pytest.mark.parametrize(
     ("shape", "teacher_shape"),
     [((4, 3), (4, 2)), ((4, 3), (3, 3)), ((4, 3), (1, 3)), ((4,), (4,)), ((4, 3, 2), (4, 3, 2)), ((0, 3), (0, 3))],

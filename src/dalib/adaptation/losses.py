@@ -93,7 +93,8 @@ class ConsistencyLoss(nn.Module):
         mask: (N,) of bool or of weights in [0, 1]; 1 counts, 0 does not. None counts every image.
 
     Raises:
-        ValueError: an unknown reduction, shapes other than these, an empty batch, or a distance that is not (N,).
+        ValueError: an unknown reduction, no tensors, shapes other than these, an empty batch, or a distance that is not
+            (N,).
 
     Source: equation of section 3 with the confidence threshold of section 3.2 of French et al., ICLR 2018.
 
@@ -123,6 +124,8 @@ class ConsistencyLoss(nn.Module):
                 "y, y_teacher: expected two tensors of one shape (N, C) with N > 0, "
                 f"got {tuple(y.shape)} and {tuple(y_teacher.shape)}"
             )
+        if mask is not None and not isinstance(mask, Tensor):
+            raise ValueError(f"mask: expected a tensor of shape ({y.shape[0]},), got {type(mask).__name__}")
         # a mask of (N, 1) would broadcast the (N,) distances to (N, N) without a word
         if mask is not None and mask.shape != y.shape[:1]:
             raise ValueError(f"mask: expected shape ({y.shape[0]},), one entry per image, got {tuple(mask.shape)}")
@@ -180,7 +183,7 @@ class ClassBalanceLoss(nn.Module):
     the loss of a mean is not the mean of losses.
 
     Raises:
-        ValueError: fewer than 2 classes, a prior of another shape or not a distribution, or y not (N > 0, C).
+        ValueError: fewer than 2 classes, a prior of another shape or not a distribution, or y no tensor (N > 0, C).
 
     Source: section 3.4 of French et al., ICLR 2018. The authors sum over classes: their weight w is w C here.
 
@@ -201,6 +204,7 @@ class ClassBalanceLoss(nn.Module):
         self.register_buffer("prior", as_prior(prior, num_classes), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
+        _require_tensor(y)
         if y.ndim != 2 or y.shape[1] != self.num_classes or y.shape[0] == 0:
             raise ValueError(f"y: expected shape (N > 0, {self.num_classes}), got {tuple(y.shape)}")
         with torch.autocast(y.device.type, enabled=False):
@@ -241,7 +245,7 @@ def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None
         the shares of the prior.
 
     Raises:
-        ValueError: another shape.
+        ValueError: no tensor, or another shape.
 
     Source: Bridle et al. 1991, Krause et al. 2010; for adaptation Shi & Sha 2012, and SHOT (Liang et al. 2020). The
     prior is the regularised form of Krause et al. Here it may take the place of the class-balance loss, which asks for
@@ -251,6 +255,7 @@ def information_loss(y: Tensor, prior: Tensor | None = None, mean: Tensor | None
     >>> round(information_loss(certain).item(), 4), round(information_loss(certain[:1]).item(), 4)
     (-0.6931, 0.0)
     """
+    _require_tensor(y)
     if y.ndim != 2 or y.shape[0] == 0:
         raise ValueError(f"y: expected shape (N > 0, C), got {tuple(y.shape)}")
     if prior is not None and prior.shape != y.shape[1:]:
@@ -287,6 +292,14 @@ def as_prior(prior: Tensor | None, num_classes: int) -> Tensor:
 def at_least_float32(values: Tensor) -> Tensor:
     """Converts half precision to float32; returns float32 and float64 as they are."""
     return values if values.dtype == torch.float64 else values.float()
+
+
+def _require_tensor(y: object) -> None:
+    if not isinstance(y, Tensor):
+        raise ValueError(
+            f"y: expected a tensor of probabilities (N, C), got {type(y).__name__}; of what an ImageClassifier returns "
+            "in training mode, (predictions, features), give the softmax of the first"
+        )
 
 
 def _floored_log(probability: Tensor) -> Tensor:
