@@ -29,6 +29,14 @@ def test_without_target_views_parts_have_none():
     assert [part.target for part in alone.split(2)] == [(), ()]
 
 
+def test_more_parts_than_images_apart_are_refused_where_there_are_any():
+    apart = torch.zeros(2, 1, 1, 1)
+    with pytest.raises(ValueError, match=r"count: expected 1 to 2, the images of the batch outside.*got 3"):
+        Batch(BATCH.source, BATCH.labels, BATCH.target, apart).split(3)
+    none = Batch(BATCH.source, BATCH.labels, BATCH.target, apart[:0])
+    assert [len(part.outside) for part in none.split(3)] == [0, 0, 0]
+
+
 @pytest.mark.parametrize("count", [0, 8])
 def test_more_parts_than_images_are_refused(count):
     with pytest.raises(ValueError, match=f"count: expected 1 to 7.*got {count}"):

@@ -30,15 +30,19 @@ class Batch:
     probabilities over L classes, of which the first is the hints' own."""
 
     def split(self, count: int) -> tuple[Batch, ...]:
-        """Returns ``count`` consecutive batches, as equal as possible; each has at least one image.
+        """Returns ``count`` consecutive batches, as equal as possible; each has at least one image of each kind.
 
         Raises:
-            ValueError: fewer images than ``count``.
+            ValueError: fewer images, or fewer of those outside, than ``count``.
         """
         if count == 1:
             return (self,)
         if not 1 <= count <= len(self.labels):
             raise ValueError(f"count: expected 1 to {len(self.labels)}, the images of the batch, got {count}")
+        if self.outside is not None and 0 < len(self.outside) < count:
+            raise ValueError(
+                f"count: expected 1 to {len(self.outside)}, the images of the batch outside of the classes, got {count}"
+            )
         parts = [each.tensor_split(count) for each in (self.source, self.labels, *self.target)]
         outside = [None] * count if self.outside is None else self.outside.tensor_split(count)
         hints = [None] * count if self.hints is None else self.hints.tensor_split(count)
