@@ -98,10 +98,11 @@ def test_pictures_and_images_without_ink_stay_as_they_are():
         assert torch.equal(RandomGround()(images, generator()), images)
 
 
-@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (3, 8, 8)])
-def test_grey_images_are_refused_with_what_to_do(shape):
+@every_operation
+@pytest.mark.parametrize("shape", [(4, 1, 8, 8), (4, 4, 8, 8), (3, 8, 8)])
+def test_images_that_are_not_rgb_are_refused_with_what_to_do(operation, shape):
     with pytest.raises(ValueError, match=r"expected RGB images \(N, 3, H, W\).*channels=3"):
-        RandomGround()(torch.zeros(shape), generator())
+        operation(torch.zeros(shape), generator())
 
 
 def test_tones_are_a_contrast_about_middle_grey_some_of_them_inverted():

@@ -64,11 +64,7 @@ class RandomGround:
     """
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(
-                f"expected RGB images (N, 3, H, W), got {tuple(images.shape)}; Preprocessing(channels=3) reads grey "
-                "ones as RGB"
-            )
+        _require_rgb(images)
         count, _, height, width = images.shape
         ink, plain = _ink_on_plain_ground(images)
         inked = (random_textures(count, height, width, generator) - ink).abs_()
@@ -87,6 +83,9 @@ class RandomTones:
     The three channels change places at random, too. Without clamps: the views are normalised afterwards.
 
     Source: our choice; the inversion is the paper's for MNIST <-> SVHN.
+
+    Raises:
+        ValueError: images that are not RGB.
     """
 
     grey: float = 0.5
@@ -94,6 +93,7 @@ class RandomTones:
     inversion: float = 0.5
 
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        _require_rgb(images)
         count, device = len(images), images.device
         uniform = torch.rand(3, count, 1, 1, 1, generator=generator, device=device)
         order = torch.rand(count, 3, generator=generator, device=device).argsort(dim=1)
@@ -102,6 +102,14 @@ class RandomTones:
         factor = self.contrast[0] + (self.contrast[1] - self.contrast[0]) * uniform[1]
         factor = torch.where(uniform[2] < self.inversion, -factor, factor)
         return (mixed - 0.5) * factor + 0.5
+
+
+def _require_rgb(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(
+            f"expected RGB images (N, 3, H, W), got {tuple(images.shape)}; Preprocessing(channels=3) reads grey ones "
+            "as RGB"
+        )
 
 
 def _ink_on_plain_ground(images: Tensor) -> tuple[Tensor, Tensor]:
