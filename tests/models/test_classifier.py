@@ -95,6 +95,26 @@ def test_a_backbone_of_flat_features_needs_no_pooling():
     torch.testing.assert_close(features, flat(images()))
 
 
+class Tokens(nn.Module):
+    """Gives (N, 3, D) for an image, as a transformer without pooling does."""
+
+    out_features = 8
+
+    def forward(self, images):
+        return images.mean(dim=2)
+
+
+@pytest.mark.parametrize("bottleneck_dim", [None, 7])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_backbone_whose_output_is_not_what_it_says_is_refused(bottleneck_dim, training):
+    wrong = backbone(6)
+    wrong.out_features = 8
+    for given, shape in ((wrong, r"\(4, 6\) from Conv2d"), (Tokens(), r"\(4, 3, 8\) from Tokens")):
+        classifier = ImageClassifier(given, 5, bottleneck_dim).train(training)
+        with pytest.raises(ValueError, match=rf"backbone: expected \(N, 8\).* got {shape}; set out_features"):
+            classifier(images())
+
+
 def test_a_given_pool_layer_replaces_the_mean():
     peak = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
     classifier = ImageClassifier(backbone(), 5, bottleneck_dim=None, pool_layer=peak)

@@ -38,7 +38,8 @@ class ImageClassifier(nn.Module):
     :func:`~dalib.models.classifier.logits_of` gives the logits in either mode.
 
     Raises:
-        ValueError: a backbone without ``out_features``, sizes below 1, or dropout outside of [0, 1).
+        ValueError: a backbone without ``out_features``, sizes below 1, or dropout outside of [0, 1); from a call, a
+            backbone whose pooled output is not (N, out_features).
 
     Source: the classifier of Transfer-Learning-Library, whose contract (tuple in training, tensor in evaluation)
     scripts written for it rely on.
@@ -106,7 +107,16 @@ class ImageClassifier(nn.Module):
         if self.takes_head_features and images.ndim == 2:
             predictions: Tensor = self.head(images)
             return (predictions, images) if self.training else predictions
-        return self.classify(self.pool_layer(self.backbone(images)))
+        features: Tensor = self.pool_layer(self.backbone(images))
+        width = self.backbone.out_features
+        if features.ndim != 2 or features.shape[1] != width:
+            # a linear head would take tokens (N, L, D), too, and predict each of them
+            raise ValueError(
+                f"backbone: expected (N, {width}) behind the pooling, as its out_features says, got "
+                f"{tuple(features.shape)} from {type(self.backbone).__name__}; set out_features to the number of "
+                "channels that it gives, and for outputs other than (N, D) and (N, D, h, w) give a pool_layer"
+            )
+        return self.classify(features)
 
     def classify(self, features: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Applies everything after backbone and pooling: pooled features (N, D) -> the result of a call.
