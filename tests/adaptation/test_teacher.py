@@ -527,6 +527,12 @@ def test_a_student_that_cannot_be_copied_is_refused_with_advice():
         EmaTeacher(student, 0.9)
 
 
+@pytest.mark.parametrize("model", [None, two_layers().forward, EmaTeacher(two_layers(), 0.9)])
+def test_a_student_that_is_no_module_is_refused(model):
+    with pytest.raises(TypeError, match=r"model: expected a torch\.nn\.Module, the student, got "):
+        EmaTeacher(model, 0.9)
+
+
 # --- no gradient
 
 

@@ -41,7 +41,7 @@ class EmaTeacher:
 
     Raises:
         ValueError: alpha outside [0, 1], or an unknown ``buffers``.
-        TypeError: a student that ``copy.deepcopy`` cannot copy.
+        TypeError: a student that is no module, or that ``copy.deepcopy`` cannot copy.
         RuntimeError: from ``update``, when student and teacher no longer have the same parameters by name.
 
     ``update`` works in place, with fused kernels and without a second copy of the weights, and pairs tensors by name.
@@ -61,6 +61,8 @@ class EmaTeacher:
     def __init__(self, model: nn.Module, alpha: float, *, buffers: Buffers = "own", warmup: bool = False) -> None:
         if buffers not in get_args(Buffers):
             raise ValueError(f"buffers: expected one of {get_args(Buffers)}, got {buffers!r}")
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model: expected a torch.nn.Module, the student, got {type(model).__name__}")
         self.set_alpha(alpha)
         self.buffers = buffers
         self.warmup = warmup
