@@ -39,6 +39,14 @@ def test_features_are_of_each_view_of_each_row():
     assert len(noise.flatten().unique()) > 10
 
 
+def test_features_may_be_changed_in_place_and_learnt_from():
+    features = extracted()
+    assert not features.requires_grad
+    head = torch.nn.Linear(3, 2, dtype=torch.float16)
+    head(features.sub_(1)).sum().backward()
+    torch.testing.assert_close(head.weight.grad[0], features.sum(dim=(0, 1)), atol=1, rtol=1e-2)
+
+
 def test_every_call_is_of_one_shape():
     shapes = set()
     extract_features(

@@ -61,7 +61,7 @@ def extract_features(
     count = len(rows)
     into, start = begun or (None, 0)
     numbered = views if isinstance(views, Mapping) else dict(enumerate(views))
-    with torch.inference_mode():
+    with torch.no_grad():  # and not in inference_mode: nothing could be learnt from its tensors
         for first in range(start, count, batch):
             indices = torch.arange(first, first + batch).clamp_(max=count - 1)
             images = rows[indices].to(device)
