@@ -163,3 +163,22 @@ def test_features_of_several_views_are_their_mean():
         AveragedFeatures(network), network.head, rows, torch.Tensor.float, device=CPU, batch=3
     )
     torch.testing.assert_close(features, rows.mean(dim=1))
+
+
+def test_statistics_of_images_one_by_one_are_taken_of_two_at_a_time():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(4))
+    images = torch.randn(5, 1, 2, 2)
+    assert recompute_statistics(model, images, lambda rows: rows, device=torch.device("cpu"), batch=1)
+    expected = (images[0::2].mean(dim=0) + images[1::2].mean(dim=0)) / 2
+    torch.testing.assert_close(model[1].running_mean, expected.flatten())
+
+
+def test_an_image_that_cannot_be_read_leaves_the_momentum():
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.BatchNorm1d(4, momentum=0.3))
+
+    def damaged(rows):
+        raise OSError("damaged")
+
+    with pytest.raises(OSError, match="damaged"):
+        recompute_statistics(model, torch.randn(5, 1, 2, 2), damaged, device=torch.device("cpu"))
+    assert model[1].momentum == 0.3

@@ -119,18 +119,20 @@ def recompute_statistics(
     if len(images) < 2:
         raise ValueError(f"images: expected at least two to take statistics of, got {len(images)}")
     spread = torch.linspace(0, len(images) - 1, min(most, len(images)), dtype=torch.float64).round().long()
-    batches = max(1, len(spread) // batch)
+    batches = max(1, len(spread) // max(2, batch))  # batch normalisation makes no statistics of one image
     momenta = [norm.momentum for norm in norms]
-    with evaluating(model):
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the plain mean over batches
-            norm.train()
-        for number in range(batches):
-            model(normalize(images[spread[number::batches]].to(device)))
-            beat()
-    for norm, momentum in zip(norms, momenta, strict=True):
-        norm.momentum = momentum
+    try:
+        with evaluating(model):
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the plain mean over batches
+                norm.train()
+            for number in range(batches):
+                model(normalize(images[spread[number::batches]].to(device)))
+                beat()
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
     return True
 
 
