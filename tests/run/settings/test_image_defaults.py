@@ -154,6 +154,28 @@ def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
     assert settings_taken(tmp_path / "mill", tmp_path / "other", {}) == PHOTOGRAPH_SETTINGS
 
 
+def test_grey_photographs_of_16_bits_take_the_pretrained_network_too(tmp_path):
+    rng = np.random.default_rng(0)
+    for domain in ("source/a", "target"):
+        (tmp_path / domain).mkdir(parents=True)
+        for number in range(3):
+            Image.fromarray(rng.integers(0, 4096, (120, 130), dtype=np.uint16)).save(
+                tmp_path / domain / f"{number}.png"
+            )
+    assert settings_taken(tmp_path / "source", tmp_path / "target", {}) == PHOTOGRAPH_SETTINGS
+
+
+def test_transparent_photographs_are_looked_at_as_they_are_read(tmp_path):
+    """A palette with a transparency of each colour, as tools that make PNGs small write it, of which PIL warns."""
+    rng = np.random.default_rng(0)
+    for domain in ("source/a", "target"):
+        (tmp_path / domain).mkdir(parents=True)
+        for number in range(3):
+            image = Image.fromarray(rng.integers(0, 256, (120, 130, 3), dtype=np.uint8)).quantize(32)
+            image.save(tmp_path / domain / f"{number}.png", transparency=bytes([0, 128] + [255] * 30))
+    assert settings_taken(tmp_path / "source", tmp_path / "target", {}) == PHOTOGRAPH_SETTINGS
+
+
 def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photographs, tmp_path):
     write(tmp_path / "small", 4, 64)
     assert settings_taken(photographs[0], tmp_path / "small", {}) == {}

