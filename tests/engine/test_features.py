@@ -141,6 +141,28 @@ def test_what_is_damaged_is_extracted_anew(tmp_path, damage):
     assert calls == [4, 8, 10] * 2
 
 
+def test_a_kill_before_the_first_rows_are_kept_leaves_what_is_listed_and_removed(tmp_path):
+    with pytest.raises(Killed):
+        stored(FeatureStore(tmp_path), [], killed_after=0)
+    (left,) = FeatureStore(tmp_path).entries()
+    assert not left.complete
+    assert left.source == "ten images"
+    assert FeatureStore(tmp_path).remove(["key"]) == left.bytes >= 10 * 2 * 3 * 2
+    assert not (tmp_path / "key").exists()
+
+
+def test_what_was_counted_before_a_file_was_cut_counts_no_more_after_a_kill(tmp_path):
+    stored(FeatureStore(tmp_path), [])
+    path = tmp_path / "key" / "features.f16"
+    path.write_bytes(path.read_bytes()[:-2])
+    (tmp_path / "key" / "rows-4.json").write_text(json.dumps({"shape": SHAPE, "done": 10}))
+    with pytest.raises(Killed):  # once the file has its whole size again
+        stored(FeatureStore(tmp_path), [], killed_after=4)
+    calls = []
+    assert torch.equal(stored(FeatureStore(tmp_path), calls), extracted())
+    assert calls == [4, 8, 10]
+
+
 def test_stored_features_are_listed_while_another_process_removes_a_file(tmp_path):
     stored(FeatureStore(tmp_path), [])
     (before,) = FeatureStore(tmp_path).entries()

@@ -163,8 +163,8 @@ class FeatureStore:
             UserError: a disk that is full or a folder that cannot be written.
         """
         place = self.folder / key
-        features, done = _opened(place, shape)
         note = {"shape": list(shape), "source": source}  # the key stands for everything else
+        features, done = _opened(place, shape, note)
         shares = sorted(place.glob("rows-*.json"))
         if done < shape[0]:
             extract(features, done, _saving(place / _FILE, place / "index.json", note, shape[0]))
@@ -224,12 +224,10 @@ class FeatureStore:
         """
         first, end = divided(shape[0], *process, batch)
         place = self.folder / key
-        features, done = _opened(place, shape)
+        note = {"shape": list(shape), "source": source}
+        features, done = _opened(place, shape, note)
         if done >= end or first == end:
             return
-        note = {"shape": list(shape), "source": source}
-        if not (place / "index.json").exists():  # else nobody would list or remove it after a kill
-            write_json(place / "index.json", {**note, "done": 0})
         own = place / f"rows-{first}.json"
         start = max(first, done, min(_counted(own, shape), end))
         if start < end:
@@ -290,17 +288,27 @@ def _counted(index: Path, shape: tuple[int, ...]) -> int:
         return 0
 
 
-def _opened(place: Path, shape: tuple[int, ...]) -> tuple[Tensor, int]:
+def _opened(place: Path, shape: tuple[int, ...], note: Mapping[str, object]) -> tuple[Tensor, int]:
     """Returns the features of a folder, which is made if it is not there, and how many rows from the first are done.
+
+    Args:
+        place: the folder of a key.
+        shape: (N, V, D), or (N, V, ...) of maps.
+        note: content of the index besides the number of rows done.
 
     Raises:
         UserError: a disk that is full or a folder that cannot be written.
     """
-    path, size, done = place / _FILE, int(np.prod(shape)) * 2, 0
+    path, index, size, done = place / _FILE, place / "index.json", int(np.prod(shape)) * 2, 0
     try:
-        if path.is_file() and path.stat().st_size == size and (place / "index.json").is_file():
+        if path.is_file() and path.stat().st_size == size and index.is_file():
             done = _done(place, shape)
-        place.mkdir(parents=True, exist_ok=True)
+        else:
+            place.mkdir(parents=True, exist_ok=True)
+            for each in place.glob("rows-*.json"):
+                each.unlink(missing_ok=True)
+            # before the file takes room, or a kill would leave what nobody lists or removes, or a count of other rows
+            write_json(index, {**note, "done": 0})
         if not done:
             _reserve(path, size)
     except OSError as error:
