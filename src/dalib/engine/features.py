@@ -125,7 +125,8 @@ class FeatureStore:
         freed, wanted = 0, set(keys)
         for entry in self.entries():
             if entry.key in wanted:
-                shutil.rmtree(self.folder / entry.key)
+                with contextlib.suppress(FileNotFoundError):  # another process has removed it
+                    shutil.rmtree(self.folder / entry.key)
                 freed += entry.bytes
         return freed
 
@@ -336,8 +337,9 @@ def _saving(path: Path, index: Path, note: Mapping[str, object], end: int) -> Ca
         nonlocal batches
         batches += 1
         if rows == end or batches % _SAVE_EVERY == 0:
-            _flush(path)
-            write_json(index, {**note, "done": rows})
+            with contextlib.suppress(FileNotFoundError):  # another process has removed it; what is mapped stays
+                _flush(path)
+                write_json(index, {**note, "done": rows})
 
     return on_batch
 

@@ -157,6 +157,27 @@ def test_views_that_are_put_together_are_kept_once_and_found_by_runs_with_more_o
     assert torch.equal(space.random_of_ones(images, view, 1, "images"), both[:, :1])
 
 
+def test_a_run_computes_on_where_another_puts_the_same_views_together_in_the_meantime(images, tmp_path):
+    first, second, view = space_of(tmp_path / "features"), space_of(tmp_path / "features"), photo_weak(32, MEAN, STD)
+
+    class Interrupted:
+        def __call__(self, rows, generator):
+            if not found:
+                found.append(None)
+                first.random_one(images, view, 0, "images")
+                first.random_one(images, view, 1, "images")
+                found.append(first.random_of_ones(images, view, 2, "images"))
+            return view(rows, generator)
+
+        def __repr__(self):
+            return repr(view)
+
+    found = []
+    torch.testing.assert_close(second.random_one(images, Interrupted(), 1, "images")[:, 0], found[1][:, 1])
+    assert torch.equal(second.random_of_ones(images, view, 2, "images"), found[1])
+    assert len(kept(tmp_path / "features")) == 1
+
+
 def test_another_crop_or_normalisation_makes_other_features(images, tmp_path):
     space_of(tmp_path).plain(images, "images")
     for change in ({"crop": 24}, {"mean": (0.1, 0.1, 0.1)}):
