@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from dalib.core.errors import UserError
+from dalib.data.preprocessing import Preprocessing
 from dalib.run.recipe import image_network
 from dalib.run.recipe.image_network import CHARACTER_VIEWS, OPERATIONS, PHOTO_VIEWS
 from dalib.run.settings.config import TrainConfig
@@ -51,6 +52,12 @@ def test_each_view_gives_images_as_the_network_takes_them(name):
     assert seen.shape == (2, 3, 32, 32)
     assert seen.dtype == torch.float32
     assert seen.isfinite().all()
+
+
+def test_views_of_photographs_are_refused_for_a_network_that_takes_each_image_by_its_own_statistics():
+    config = configured(None, {"kit": "studio.dalib", "target": "street", "views.student": "photo"})
+    with pytest.raises(UserError, match=r"photo normalises .* the network of kit='studio\.dalib' .* such as warp"):
+        image_network.make_views(config, Preprocessing(32, 3))
 
 
 def test_views_of_colours_are_refused_for_grey_images():

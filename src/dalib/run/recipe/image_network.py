@@ -257,7 +257,17 @@ def make_views(config: TrainConfig, preprocessing: Preprocessing) -> Views:
                 Setting("views.source"),
                 ", student and teacher without colours, such as warp",
             )
-        if name in PHOTO_VIEWS and preprocessing.mean is not None and preprocessing.std is not None:
+        if name in PHOTO_VIEWS:
+            if preprocessing.mean is None or preprocessing.std is None:  # of a kit; others get them from photo views
+                raise UserError(
+                    Setting("views"),
+                    f": {name} normalises images by a mean and standard deviation of each channel, and the network of ",
+                    Setting("kit", config.kit),
+                    " takes each image by its own; expected views such as warp for ",
+                    Setting("views.student"),
+                    " and ",
+                    Setting("views.teacher"),
+                )
             mirrored = config.views.mirrors(usually=True)
             return PHOTO_VIEWS[name](preprocessing.input_size, preprocessing.mean, preprocessing.std, margin, mirrored)
         if preprocessing.crop not in (None, preprocessing.size):
