@@ -12,7 +12,7 @@ from dalib.models.network import make_classifier
 from dalib.models.saved import ModelDescription, content_of
 from dalib.records.kit import KitHeader
 from dalib.run.kit_check import check_kit, require_whole
-from dalib.run.settings.config import ModelConfig, TrainConfig
+from dalib.run.settings.config import DataConfig, ModelConfig, TrainConfig
 from dalib.run.start.initial_weights import Start
 from dalib.run.start.kit import ClassStatistics, Kit
 
@@ -51,6 +51,7 @@ def test_a_run_starts_as_the_source_only_model_and_reads_images_of_any_range():
         ({}, {"method": "mcc"}, "method='mcc'.*expected method='self-ensemble'"),
         ({}, {"prior": "estimate"}, "expected uniform, source, or a file"),
         ({"model.domain_statistics": "joined"}, {}, "of features with model.domain_statistics='joined'"),
+        ({}, {"data": DataConfig(interpolation="bicubic")}, "bilinear; leave out data.interpolation='bicubic'"),
     ],
 )
 def test_settings_that_do_not_go_with_a_kit_are_refused(of_kit, changes, message):

@@ -60,6 +60,13 @@ def check_kit(kit: Kit, config: TrainConfig, preprocessing: Preprocessing) -> No
                 f": its images have {name} {there}, these settings give {here}; leave out ",
                 Setting(f"data.{name}"),
             )
+    # without it the configuration has that of the backbone, which another place of its weights may tell otherwise
+    if config.data.interpolation not in (None, own.interpolation):
+        raise UserError(
+            setting,
+            f": its images are scaled by the interpolation {own.interpolation}; leave out ",
+            Setting("data.interpolation", config.data.interpolation),
+        )
 
 
 def _check_training(kit: Kit, config: TrainConfig, setting: Setting) -> None:
