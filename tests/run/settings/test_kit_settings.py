@@ -84,6 +84,11 @@ def test_another_backbone_is_refused_before_its_weights_are_looked_for(model):
             settings_of_kit(model, {name: "hub"})
 
 
+def test_an_adaptation_from_a_kit_starts_from_its_model_and_refuses_another_start(model):
+    with pytest.raises(UserError, match=r"warm_start: it has no effect with kit=.*starts from the model of the kit"):
+        settings_of_kit(model, {"warm_start": "false"})
+
+
 def test_a_folder_for_other_libraries_is_told_what_it_is_good_for(model):
     (model / "config.json").write_text(json.dumps({"architecture": "resnet50", "pretrained_cfg": {}}))
     with pytest.raises(UserError) as told:

@@ -35,6 +35,7 @@ WITHOUT_EFFECT = {
     "weights_order": "the backbone's weights are those of the kit",
     "baseline": "the source-only model is that of the kit",
     "baseline_steps": "the source-only model is that of the kit, and is not trained",
+    "warm_start": "the adaptation starts from the model of the kit",
     "data.validation_share": "the validation images are those of the kit",
     "views.source": "no image of the source is there to be seen",
 }
