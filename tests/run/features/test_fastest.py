@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from dalib.core.errors import UserError
 from dalib.data.preprocessing import Preprocessing
 from dalib.models import inference
 from dalib.models.architecture import Architecture, TimmSettings
@@ -49,6 +50,13 @@ def test_a_way_is_kept_for_a_network_and_a_number_type_until_its_note_is_damaged
     assert kept_fastest(model, (8, 3, 24, 24), tmp_path).variant == "plain"
     (tmp_path / "fastest.json").write_text("damaged")
     assert kept_fastest(model, SHAPE, tmp_path).variant == "plain"
+
+
+def test_a_place_where_nothing_can_be_noted_is_told_with_the_variable_that_names_it(network, tmp_path, monkeypatch):
+    quicker_is("plain", monkeypatch)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"fastest\.json: cannot be written \(.*set DALIB_CACHE to another folder"):
+        kept_fastest(to_pooled(network), SHAPE, tmp_path / "file" / "features")
 
 
 def test_the_gain_of_bfloat16_is_measured_once(network, monkeypatch, tmp_path):

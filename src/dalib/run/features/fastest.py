@@ -185,16 +185,25 @@ def _note(note: Path, key: str, value: Any) -> dict[str, Any]:
     """Adds to the notes what was measured, also to what another run has noted in the meantime; returns them.
 
     Of two runs that measure the same at a time, the first one's counts for both: they share the features.
+
+    Raises:
+        UserError: a disk that is full or a folder that cannot be written.
     """
-    note.parent.mkdir(parents=True, exist_ok=True)
-    with locked(note.with_suffix(".lock"), wait=True):
-        notes = {key: value, **_noted(note)}
-        write_json(note, notes)
+    try:
+        note.parent.mkdir(parents=True, exist_ok=True)
+        with locked(note.with_suffix(".lock"), wait=True):
+            notes = {key: value, **_noted(note)}
+            write_json(note, notes)
+    except OSError as error:
+        raise UserError(
+            f"{note}: cannot be written ({error.strerror or error}); free some space, or set DALIB_CACHE to another "
+            "folder"
+        ) from None
     return notes
 
 
 def _noted(note: Path) -> dict[str, Any]:
     choices: dict[str, Any] = {}
-    with contextlib.suppress(UserError):  # none yet, or damaged: measured anew
+    with contextlib.suppress(UserError, OSError):  # none yet, or damaged: measured anew
         choices = read_json(note)
     return choices
