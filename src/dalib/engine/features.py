@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from rich.filesize import decimal
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
@@ -314,8 +315,8 @@ def _opened(place: Path, shape: tuple[int, ...], note: Mapping[str, object]) -> 
             _reserve(path, size)
     except OSError as error:
         raise UserError(
-            f"{place}: cannot keep {size / 2**20:.0f} MiB of features here ({error}); free some space, "
-            "or set DALIB_CACHE to another folder"
+            f"{place}: cannot keep {decimal(size)} of features here ({error.strerror or error}); free some space, or "
+            "set DALIB_CACHE to another folder"
         ) from None
     return _mapped(path, shape), done
 
