@@ -207,7 +207,7 @@ def unlabelled_doors(where: Path, preprocessing: Preprocessing):
 
 def require_checks(text: str, expected: Fates, what: str) -> None:
     """What ``checks`` prints is what is read."""
-    found = re.search(rf"^{what} .*: (\d+) images", text, re.MULTILINE)
+    found = re.search(rf"^{what} .*: (\d+) images?", text, re.MULTILINE)
     assert found is not None, text
     assert int(found[1]) == len(expected.used)
     if what == "source":

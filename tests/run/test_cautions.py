@@ -22,6 +22,15 @@ def test_too_few_validation_images_for_an_estimate_are_told(count, said):
     assert ("data.validation_share" in reasons) == said
 
 
+def test_one_image_is_one():
+    labels = torch.tensor([1])
+    evidence = Evidence(torch.eye(2)[labels], labels, torch.eye(2)[labels])
+    trained = {"source-only": Trained(torch.nn.Identity(), evidence, 1, 1, "", None)}
+    settings = JudgeSettings(Confidence(0.9), "better", "uniform", "last", 1)
+    reasons = " ".join(judge(trained, {"source-only": evidence}, settings, ("a", "b")).reasons)
+    assert "that takes 30 target images, and there is 1" in reasons
+
+
 @pytest.mark.parametrize(("count", "said"), [(31, True), (32, False)])
 def test_estimates_of_few_images_of_a_class_are_said_to_be_low(count, said):
     labels = torch.arange(40) % 4

@@ -37,6 +37,8 @@ def test_a_run_says_what_it_has_read(config, capsys):
     said = capsys.readouterr().out
     assert said.startswith("source array-of-10-images: ")
     assert "; target array-of-10-images: 10 images" in said
+    say_data(replace(summary, counts={**summary.counts, "target": 1}), data.domains)
+    assert ": 1 image, whose labels" in capsys.readouterr().out
 
 
 def test_each_folder_is_listed_once(config, monkeypatch):

@@ -83,24 +83,28 @@ def _of_comparison(images: CountedImages, baseline: str, undecided: str) -> tupl
                 f"{FEWEST_ADAPTED} the {baseline} one"
             )
         else:  # another reason selects: the number of images explains nothing
-            judged += f", and there are {count}"
+            judged += f", and {_there_are(count)}"
     return (f"{judged}. Label some of them, or look at the predictions of each model",)
 
 
 def _of_estimates(images: CountedImages, spread: bool) -> tuple[str, ...]:
     count, validation = images.target, images.validation
     if count < MIN_IMAGES:
-        return (f"Accuracies are not estimated: that takes {MIN_IMAGES} {images.of_target}, and there are {count}",)
+        return (f"Accuracies are not estimated: that takes {MIN_IMAGES} {images.of_target}, and {_there_are(count)}",)
     if validation < FEWEST_LABELLED and (validation or not images.of_kit):
         larger = f"a larger {Setting('data.validation_share')}"
         remedy = f"ask for a kit of a run with {larger}" if images.of_kit else f"give more source images, or {larger}"
         return (
             f"Accuracies are not estimated, and no model is tested against chance: that takes {FEWEST_LABELLED} "
-            f"{images.of_validation}, and there are {validation}; {remedy}",
+            f"{images.of_validation}, and {_there_are(validation)}; {remedy}",
         )
     if not spread and count < (least := FEWEST_OF_A_CLASS * images.classes):
         return (
             f"Estimated accuracies are 10 points too low on average where there are fewer than {FEWEST_OF_A_CLASS} "
-            f"{images.of_target} for each class ({least} for {images.classes} classes), and there are {count}",
+            f"{images.of_target} for each class ({least} for {images.classes} classes), and {_there_are(count)}",
         )
     return ()
+
+
+def _there_are(count: int) -> str:
+    return f"there {'is' if count == 1 else 'are'} {count}"

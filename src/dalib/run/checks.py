@@ -300,7 +300,8 @@ def _describe_data(
         else:
             targets = found.target.images
             _require_readable({"": targets}, "target", found.target)
-        say(f"target {config.one_target}: {targets} images, whose labels, if any, are not used")
+        of_target_in_words = f"{targets} {'image' if targets == 1 else 'images'}"
+        say(f"target {config.one_target}: {of_target_in_words}, whose labels, if any, are not used")
         say_files(found.target)
     _describe_groups(config, preprocessing, of_source if before is None else None, of_target)
     say_both(found if before is None else replace(found, source=None))  # the room of the source is told already

@@ -427,7 +427,7 @@ def say_data(summary: Summary, domains: Domains) -> None:
     say(
         f"source {in_short(summary.source)}: {_rows_in_words(domains)} to train on, "
         f"{counts['source_validation']} to validate, {len(summary.classes)} classes; "
-        f"target {in_short(summary.target)}: {counts['target']} images, {labels} "
+        f"target {in_short(summary.target)}: {_images(counts['target'])}, {labels} "
         f"(read in {clock(summary.seconds['data'])})"
     )
     say(f"classes: {some_classes(summary.classes)}")
@@ -447,10 +447,14 @@ def say_data(summary: Summary, domains: Domains) -> None:
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
 
 
+def _images(count: int) -> str:
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
 def _rows_in_words(domains: Domains) -> str:
     count = len(domains.train.labels)
     if domains.drawn is None:
-        return f"{count} images"
+        return _images(count)
     drawn = domains.drawn[0]
     whose = "target images by their predicted classes" if drawn.predicted else "images"
     return f"statistics of {drawn.images} {whose}, and {count} feature vectors drawn from them"
