@@ -96,6 +96,31 @@ def test_changed_images_are_told_and_refused_unless_allowed(images, tmp_path, ca
     assert run(["train", "--resume", str(out), "--allow_changes"]) == 0
 
 
+def test_other_classes_than_the_models_have_learnt_are_refused_also_where_changes_are_allowed(images, tmp_path, capsys):
+    moving, out = tmp_path / "images", tmp_path / "run"
+    shutil.copytree(images, moving)
+    assert run(arguments(moving, out)) == 0
+    before = (out / "summary.json").read_text()
+    (moving / "source" / "light").rename(moving / "source" / "bright")  # which stands before dark
+    said = refusal(capsys, "train", "--resume", str(out), "--allow_changes")
+    assert "its classes were dark, light, those of the source are bright, dark" in said
+    assert "put the source back as it was, or begin a new run" in said
+    shutil.copytree(moving / "source" / "bright", moving / "source" / "light")
+    assert "are bright, dark, light" in refusal(capsys, "train", "--resume", str(out), "--allow_changes")
+    assert (out / "summary.json").read_text() == before
+    shutil.rmtree(moving / "source" / "light")
+    (moving / "source" / "bright").rename(moving / "source" / "lit")  # in the place of light
+    assert run(["train", "--resume", str(out), "--allow_changes"]) == 0
+
+
+def test_a_network_that_the_checkpoints_are_not_of_is_refused_in_a_sentence(cut, capsys):
+    config = yaml.safe_load((cut / "config.yaml").read_text())
+    config["model"]["bottleneck_dim"] = 7
+    (cut / "config.yaml").write_text(yaml.safe_dump(config))
+    said = refusal(capsys, "train", "--resume", str(cut), "--allow_changes")
+    assert "the checkpoint after step 3 is of another network, method or optimiser" in said
+
+
 def test_changed_contents_of_init_and_prior_are_told_and_refused(images, finished, tmp_path, capsys):
     first, prior, out = tmp_path / "first", tmp_path / "prior.csv", tmp_path / "run"
     shutil.copytree(finished, first)

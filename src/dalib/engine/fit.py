@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial
+from textwrap import shorten
 from typing import TYPE_CHECKING
 
 import torch
 from torch.amp import GradScaler
 
 from dalib.core.devices import global_generators_restored
-from dalib.core.errors import StoppedError, TrainingDivergedError
+from dalib.core.errors import StoppedError, TrainingDivergedError, UserError
 from dalib.core.seeds import derive_seed, seed_global
 from dalib.core.types import Losses
 from dalib.engine.checkpoint import Checkpoint
@@ -181,11 +182,20 @@ def restore(training: Training, checkpoint: Checkpoint) -> None:
     """Brings method, optimiser and loss scale to a checkpoint; its step and its log are for :func:`fit`.
 
     Rates and other settings stay as the optimiser was made: they are the configuration's, which may have been changed.
+
+    Raises:
+        UserError: a checkpoint of another network, method or optimiser.
     """
     optimizer = training.optimizer
-    training.method.load_state_dict(checkpoint.method)
     settings = [{name: value for name, value in group.items() if name != "params"} for group in optimizer.param_groups]
-    optimizer.load_state_dict(checkpoint.optimizer)
+    try:
+        training.method.load_state_dict(checkpoint.method)
+        optimizer.load_state_dict(checkpoint.optimizer)
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise UserError(
+            f"the checkpoint after step {checkpoint.step} is of another network, method or optimiser "
+            f"({shorten(str(error), 200)}); put the settings back as they were, or begin a new run"
+        ) from error
     for group, setting in zip(optimizer.param_groups, settings, strict=True):
         group.update(setting)
     if checkpoint.scaler:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dalib.core.console import say
+from dalib.core.console import say, some_classes
 from dalib.core.errors import Setting, UserError
 from dalib.core.files import locked
 from dalib.data.fingerprint import fingerprint
@@ -97,9 +97,11 @@ def check_unchanged(run: RunFolder, now: Summary, *, allow_changes: bool) -> Non
     """Compares the summary that is about to be written with that of the run's beginning.
 
     Raises:
-        UserError: other settings or other data, unless that is allowed.
+        UserError: other settings or other data, unless that is allowed; other classes than those that models have begun
+            to learn.
     """
     before = Summary.read(run.summary)
+    _check_classes(run, before.classes, now.classes)
     same_weights = before.hub is not None and before.hub == now.hub
     of_hub = ("backbone", "weights") if same_weights else ()  # another name of the same
     free = [*_of_open_length(run, before), *of_hub]
@@ -147,8 +149,27 @@ def _of_open_length(run: RunFolder, before: Summary) -> Sequence[str]:
     Configuration and summary are two files: a kill between them, before the first training, left the chosen numbers in
     the configuration alone.
     """
-    begun = any(each.metrics.exists() or each.checkpoints.exists() for each in (run, run.source_only, run.frozen))
-    return () if before.settings.get("time_limit") is None or begun else OF_THE_LENGTH
+    return () if before.settings.get("time_limit") is None or _trains(run) else OF_THE_LENGTH
+
+
+def _trains(run: RunFolder) -> bool:
+    """Returns whether a training of the run has begun."""
+    return any(each.metrics.exists() or each.checkpoints.exists() for each in (run, run.source_only, run.frozen))
+
+
+def _check_classes(run: RunFolder, before: Sequence[str], now: Sequence[str]) -> None:
+    """Refuses classes that the outputs of the run's models are not of; one may have another name in its place.
+
+    Raises:
+        UserError: more or fewer classes, or one in the place of another.
+    """
+    moved = any(name in now and now.index(name) != place for place, name in enumerate(before))
+    if before and _trains(run) and (len(now) != len(before) or moved):
+        raise UserError(
+            Setting("resume", run.root),
+            f": its classes were {some_classes(before)}, those of the source are {some_classes(now)}, and its models "
+            "have an output for each of them in this order; put the source back as it was, or begin a new run",
+        )
 
 
 def _changes_on_hub(run: RunFolder, before: Summary, now: Summary) -> list[str]:
