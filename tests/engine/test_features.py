@@ -111,6 +111,15 @@ def test_what_is_stored_is_not_extracted_again(tmp_path):
     assert calls == [4, 8, 10] * 2
 
 
+def test_whole_features_need_no_right_to_write_them(tmp_path):
+    """They may be another user's, in a cache that several share; what is done to them here stays here."""
+    stored(FeatureStore(tmp_path), [])
+    (tmp_path / "key" / "features.f16").chmod(0o444)
+    stored(FeatureStore(tmp_path), []).zero_()
+    FeatureStore(tmp_path).kept("key", SHAPE).zero_()
+    assert torch.equal(stored(FeatureStore(tmp_path), []), extracted())
+
+
 def test_after_a_kill_it_goes_on_where_it_was(tmp_path, monkeypatch):
     monkeypatch.setattr("dalib.engine.features._SAVE_EVERY", 1)
     calls = []

@@ -135,7 +135,7 @@ class FeatureStore:
         """Returns the features (N, V, D), or maps (N, V, ...), of that key; None where not all of them are there."""
         place = self.folder / key
         there = self.has_place(key, int(np.prod(shape)) * 2) and _counted(place / "index.json", shape) >= shape[0]
-        return _mapped(place / _FILE, shape) if there else None
+        return _mapped(place / _FILE, shape, writable=False) if there else None
 
     def sizes(self) -> frozenset[int]:
         """Lists the sizes in bytes of all stored features; features of another size are not stored."""
@@ -277,8 +277,9 @@ def _bytes_in(folder: Path) -> int:
     return found
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> Tensor:
-    return torch.from_file(str(path), shared=True, size=int(np.prod(shape)), dtype=torch.float16).view(shape)
+def _mapped(path: Path, shape: tuple[int, ...], *, writable: bool) -> Tensor:
+    """Returns the rows of a file; what is written to those that are not writable does not reach it."""
+    return torch.from_file(str(path), shared=writable, size=int(np.prod(shape)), dtype=torch.float16).view(shape)
 
 
 def _counted(index: Path, shape: tuple[int, ...]) -> int:
@@ -311,14 +312,14 @@ def _opened(place: Path, shape: tuple[int, ...], note: Mapping[str, object]) -> 
                 each.unlink(missing_ok=True)
             # before the file takes room, or a kill would leave what nobody lists or removes, or a count of other rows
             write_json(index, {**note, "done": 0})
-        if not done:
+        if done < shape[0]:
             _reserve(path, size)
     except OSError as error:
         raise UserError(
             f"{place}: cannot keep {decimal(size)} of features here ({error.strerror or error}); free some space, or "
             "set DALIB_CACHE to another folder"
         ) from None
-    return _mapped(path, shape), done
+    return _mapped(path, shape, writable=done < shape[0]), done  # whole ones may be another user's
 
 
 def _done(place: Path, shape: tuple[int, ...]) -> int:
