@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import subprocess
@@ -25,6 +26,7 @@ from dalib.core.files import (
     read_at,
     read_json,
     required_path,
+    reserved_folder,
     write_at,
     write_bytes,
     write_json,
@@ -200,3 +202,18 @@ def test_a_folder_that_a_process_is_in_or_below_is_irreplaceable(tmp_path, monke
     assert irreplaceable(tmp_path / "c") == ""
     monkeypatch.setattr("os.path.ismount", lambda place: Path(place).name == "c")
     assert irreplaceable(tmp_path / "c") == "where another disk is mounted"
+
+
+def test_a_name_is_reserved_until_something_is_in_its_folder_or_nothing_came_of_it(tmp_path):
+    parent = tmp_path / "runs"
+    with contextlib.ExitStack() as held, contextlib.ExitStack() as other:
+        folders = [reserved_folder(parent, "street", each) for each in (held, other, other)]
+        assert len({*folders}) == 3
+        assert all(each.is_dir() and each.name.split("-", 2)[2].startswith("street") for each in folders)
+        (folders[1] / "summary.json").write_text("{}")
+    assert [*parent.iterdir()] == [folders[1]]
+    with contextlib.ExitStack() as held:
+        assert not reserved_folder(folders[1] / "summary.json", "street", held).exists()  # a file is no folder
+    with contextlib.ExitStack() as held:
+        reserved_folder(tmp_path / "later", "street", held)
+    assert not (tmp_path / "later").exists()

@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 from dalib.commands.main import run
+from dalib.core.errors import UserError
 from dalib.models.pretrained import PretrainedBackbone
 from shaded_images import write_shades
 from tracked_curves import assert_the_same_curves
@@ -157,3 +158,22 @@ def test_norms_are_synchronised_on_gpus_alone(images, tmp_path, capsys, more):
     assert run(given) == 2
     assert "--sync_norms true" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_names_its_folder_itself_has_it_before_images_are_read_and_leaves_none_without_them(
+    images, tmp_path, monkeypatch
+):
+    """Of two runs that begin in one second, the second would be refused once it has read its images."""
+    monkeypatch.chdir(tmp_path)
+    seen = []
+
+    def open_data(setup):
+        seen.extend(Path("runs").iterdir())
+        raise UserError("no images")
+
+    monkeypatch.setattr("dalib.run.train.open_data", open_data)
+    given = arguments(images, tmp_path, steps=4)
+    del given[given.index("--out") : given.index("--out") + 2]
+    assert run(given) == 2
+    assert len(seen) == 1
+    assert not (tmp_path / "runs").exists()

@@ -328,3 +328,31 @@ def free_folder(parent: Path, name: str) -> Path:
     dated = f"{datetime.datetime.now():%Y%m%d-%H%M%S}-{name}"
     names = itertools.chain([dated], (f"{dated}-{number}" for number in itertools.count(2)))
     return next(folder for folder in (parent / each for each in names) if not folder.exists())
+
+
+def reserved_folder(parent: Path, name: str, held: contextlib.ExitStack) -> Path:
+    """Makes an empty folder with a name of :func:`free_folder`, which no other process then takes.
+
+    One that cannot be made is named all the same: writing to it raises the reason.
+
+    Args:
+        parent: folder that it is made in, which is made too.
+        name: end of its name.
+        held: removes the folder, where it is still empty then, and a parent that was made for it.
+    """
+    while True:
+        folder, made = free_folder(parent, name), not parent.exists()
+        try:
+            folder.mkdir(parents=True)
+        except OSError:
+            if folder.exists():  # since it was looked for
+                continue
+            return folder
+        for each in (parent, folder) if made else (folder,):
+            held.callback(_remove_empty, each)
+        return folder
+
+
+def _remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()

@@ -14,7 +14,7 @@ from rich.table import Table
 from dalib.core.console import one_line, say, say_result, say_table, say_warning
 from dalib.core.devices import choose_device
 from dalib.core.errors import ABSENT, Call, Message, RunStoppedError, Setting, TrainingDivergedError, UserError
-from dalib.core.files import free_folder
+from dalib.core.files import reserved_folder
 from dalib.core.places import in_short
 from dalib.core.words import as_one, likelihood, share_in_words
 from dalib.data.overlap import require_apart, require_targets_apart
@@ -74,7 +74,7 @@ def train_several(config: TrainConfig, *, resume: bool = False, options: Options
     """
     targets = check_targets(config.target, config.evaluate, {name: getattr(config, name) for name in OF_ONE})
     with joined() as world, ExitStack() as held:
-        folder = SeveralFolder(Path(config.out) if config.out else world.from_first(lambda: _new_folder(config)))
+        folder = SeveralFolder(Path(config.out) if config.out else world.from_first(lambda: _new_folder(config, held)))
         runs = {name: run_config(config, name, folder) for name in targets}
         kit = None
         if not resume or not all(is_finished(folder.run(name)) for name in runs):
@@ -262,6 +262,6 @@ def _empty(folder: SeveralFolder) -> None:
             each.unlink()
 
 
-def _new_folder(config: TrainConfig) -> Path:
+def _new_folder(config: TrainConfig, held: ExitStack) -> Path:
     """Returns a folder that is named after the time and the source; those of one second are numbered."""
-    return free_folder(Path("runs"), f"{slug(as_one(config.source))}-{len(config.target)}-targets")
+    return reserved_folder(Path("runs"), f"{slug(as_one(config.source))}-{len(config.target)}-targets", held)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dalib.core.console import say, say_result
 from dalib.core.errors import Call, Message, Setting, StoppedError, TrainingDivergedError, UserError
-from dalib.core.files import free_folder
+from dalib.core.files import reserved_folder
 from dalib.core.words import as_one
 from dalib.engine.distributed import World, joined
 from dalib.engine.evaluate import plain_representation
@@ -110,7 +110,7 @@ def train(
     on_evidence = on_evidence or NOBODY.on_evidence
     with joined() as world, StopRequests() as requests, ExitStack() as held:
         held.enter_context(world.first_prints())
-        run = RunFolder(Path(config.out)) if config.out else world.from_first(lambda: _new_run(config))
+        run = RunFolder(Path(config.out)) if config.out else world.from_first(lambda: _new_run(config, held))
         tracking = held.enter_context(Tracking(trackers if world.first else ()))
         if (name := config.track) is not None:
             world.from_first(lambda: tracking.add(make_tracker(name)))
@@ -568,6 +568,10 @@ def _outcome(summary: Summary, judgement: Judgement, measured: Mapping[str, Meas
     }
 
 
-def _new_run(config: TrainConfig) -> RunFolder:
-    """Returns a folder that is named after the time and the domains; runs of one second are numbered."""
-    return RunFolder(free_folder(Path("runs"), f"{slug(as_one(config.source))}-{slug(config.one_target)}"))
+def _new_run(config: TrainConfig, held: ExitStack) -> RunFolder:
+    """Returns a folder that is named after the time and the domains; runs of one second are numbered.
+
+    It is there at once, and empty, because the run begins in it only when its images are read.
+    """
+    name = f"{slug(as_one(config.source))}-{slug(config.one_target)}"
+    return RunFolder(reserved_folder(Path("runs"), name, held))
