@@ -70,3 +70,14 @@ def test_a_rate_of_the_last_stages_that_is_none_is_named(rate):
 def test_images_that_are_not_there_come_before_a_backbone_that_was_chosen_without_them(argument):
     with pytest.raises(UserError, match=f"^{argument}='no/such': no such folder"):
         check_inputs(from_preset("digits", features=4, **{argument: "no/such"}))
+
+
+def test_what_is_of_a_whole_network_is_refused_beside_stored_features_and_the_other_way_round():
+    of_lite0 = {"backbone": "resnet18", "weights": "own.pth"}
+    check_inputs(from_preset("photo-features", **of_lite0))
+    for frozen in (0, 2):
+        with pytest.raises(UserError, match=rf"^model\.frozen_stages={frozen}: it has no effect .*preset='photo'$"):
+            check_inputs(from_preset("photo-features", **of_lite0, **{"model.frozen_stages": frozen}))
+    check_inputs(from_preset("photo", **of_lite0, features=4, **{"views.student": "photo", "views.teacher": "photo"}))
+    with pytest.raises(UserError, match=r"^model\.standardize=True: .*to train the whole network .* preset='photo'$"):
+        check_inputs(from_preset("photo-features", **of_lite0, features=0))

@@ -113,7 +113,15 @@ def check_inputs(config: TrainConfig) -> None:
             "), or from a run that did (",
             Setting("init", "RUN"),
             "); expected one of these, or false",
+            *_for_whole_network(config),
         )
+
+
+def _for_whole_network(config: TrainConfig) -> tuple[str | Setting, ...]:
+    """Returns the preset to take in place of photo-features where the whole network is to be trained."""
+    if config.preset != "photo-features":
+        return ()
+    return (", or, to train the whole network on images, ", Setting("preset", "photo"))
 
 
 def _require_images(config: TrainConfig) -> None:
@@ -169,6 +177,17 @@ def _check_features(config: TrainConfig) -> None:
             f") are those of a pretrained network. To have them: {ways_to_weights(hardest)}; ",
             Setting("init", "RUN"),
             " starts from a run",
+        )
+    usual = 0 if config.preset is None else PRESETS[config.preset].get("model.frozen_stages", 0)
+    if (frozen := config.model.frozen_stages) not in (-1, usual):
+        raise UserError(
+            Setting("model.frozen_stages", frozen),
+            ": it has no effect with stored features (",
+            stored,
+            "), whose backbone is frozen as a whole; leave it out, or expected ",
+            Setting("model.trained_stages", 1),
+            ", which trains the last stage",
+            *_for_whole_network(config),
         )
     if views.student != views.teacher or views.shared_crop:
         got = Setting("views.shared_crop", True) if views.shared_crop else f"{views.student} and {views.teacher}"
