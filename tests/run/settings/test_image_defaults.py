@@ -1,4 +1,4 @@
-"""Which images are photographs is seen in a few of their files; whoever names a network has chosen."""
+"""How large images are, and what they show, is seen in a few of their files; whoever names a network has chosen."""
 
 import subprocess
 import sys
@@ -102,7 +102,7 @@ def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path):
     asked = ["--config", str(file)]
     file.write_text(f"source: {source}\ntarget: {target}\ndata:\n  validation_share: 0.3\n")
     assert arguments_for(["train", *asked]) == ["train", *taken, *asked]
-    assert "the images are photographs" in prepared(["train", *asked]).note
+    assert "the images have sides of 96 pixels and more" in prepared(["train", *asked]).note
     file.write_text(f"source: [{source}]\ntarget:\n  day: {target}\n  night: {target}\n")
     assert arguments_for(["train", *asked]) == ["train", *taken, *asked]
     file.write_text("preset: photo-features\n")
@@ -114,24 +114,13 @@ def test_a_file_of_settings_is_as_if_they_were_typed(photographs, tmp_path):
     assert arguments_for(["train", *asked]) == ["train", *asked]
 
 
-def test_one_domain_of_photographs_is_enough(photographs, tmp_path):
-    write_drawings(tmp_path / "drawings" / "a", 3, 120)
-    assert settings_taken(tmp_path / "drawings", photographs[1], {}) == PHOTOGRAPH_SETTINGS
-    write_drawings(tmp_path / "more", 3, 120)
-    assert settings_taken(tmp_path / "drawings", tmp_path / "more", {}) == {}
-
-
-def test_large_drawings_are_told_of_the_network_that_photographs_take(tmp_path, monkeypatch):
+def test_large_drawings_and_characters_take_the_network_of_photographs(photographs, tmp_path):
     for name in ("ink/a", "pencil"):
         write_drawings(tmp_path / name, 3, 120)
-    where = ["--source", str(tmp_path / "ink"), "--target", str(tmp_path / "pencil")]
-    arguments, note = prepared(["train", *where])
-    assert arguments == ["train", *where]
-    assert "large drawings or characters, not photographs" in note
-    assert "--backbone lite0 trains in minutes" in note
-    assert prepared(["train", *where, "--quiet", "--backbone", "small"]).note == ""
-    monkeypatch.setattr("dalib.run.settings.image_defaults.WEIGHTS_PACKAGE", "not_installed_weights")
-    assert settings_of_images(tmp_path / "ink", tmp_path / "pencil", {}) == ({}, "")
+    assert settings_taken(tmp_path / "ink", photographs[1], {}) == PHOTOGRAPH_SETTINGS
+    assert settings_taken(tmp_path / "ink", tmp_path / "pencil", {}) == PHOTOGRAPH_SETTINGS
+    write_drawings(tmp_path / "small", 3, 95)
+    assert settings_taken(tmp_path / "ink", tmp_path / "small", {}) == {}
 
 
 def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkeypatch):
@@ -154,26 +143,28 @@ def test_grey_photographs_take_the_pretrained_network_too(tmp_path):
     assert settings_taken(tmp_path / "mill", tmp_path / "other", {}) == PHOTOGRAPH_SETTINGS
 
 
-def test_grey_photographs_of_16_bits_take_the_pretrained_network_too(tmp_path):
+def test_small_images_of_16_bits_are_looked_at_in_their_own_range(tmp_path):
+    """Cut at 255 they would be white, as ink on plain ground is."""
     rng = np.random.default_rng(0)
     for domain in ("source/a", "target"):
         (tmp_path / domain).mkdir(parents=True)
         for number in range(3):
-            Image.fromarray(rng.integers(0, 4096, (120, 130), dtype=np.uint16)).save(
-                tmp_path / domain / f"{number}.png"
-            )
-    assert settings_taken(tmp_path / "source", tmp_path / "target", {}) == PHOTOGRAPH_SETTINGS
+            tones = Image.fromarray(rng.integers(0, 4096, (28, 28), dtype=np.uint16))
+            tones.save(tmp_path / domain / f"{number}.png")
+    assert settings_of_images(tmp_path / "source", tmp_path / "target", {}) == ({}, "")
 
 
-def test_transparent_photographs_are_looked_at_as_they_are_read(tmp_path):
+def test_transparent_images_are_looked_at_as_they_are_read(tmp_path):
     """A palette with a transparency of each colour, as tools that make PNGs small write it, of which PIL warns."""
-    rng = np.random.default_rng(0)
+    ink = np.full((28, 28), 1, dtype=np.uint8)
+    ink[10:14] = 0
     for domain in ("source/a", "target"):
         (tmp_path / domain).mkdir(parents=True)
         for number in range(3):
-            image = Image.fromarray(rng.integers(0, 256, (120, 130, 3), dtype=np.uint8)).quantize(32)
-            image.save(tmp_path / domain / f"{number}.png", transparency=bytes([0, 128] + [255] * 30))
-    assert settings_taken(tmp_path / "source", tmp_path / "target", {}) == PHOTOGRAPH_SETTINGS
+            image = Image.fromarray(ink, mode="P")
+            image.putpalette([0, 0, 0, 250, 40, 40])  # the red below is transparent
+            image.save(tmp_path / domain / f"{number}.png", transparency=bytes([255, 0]))
+    assert settings_of_images(tmp_path / "source", tmp_path / "target", {}) == ({}, DIGITS_NOTE)
 
 
 def test_small_images_named_sets_and_what_is_not_there_keep_their_recipe(photographs, tmp_path):
@@ -205,17 +196,17 @@ def test_the_note_is_printed_when_the_arguments_are_known_to_be_right(photograph
     """A mistake in the arguments would stand below a note on a run that never begins."""
     where = ["--source", str(photographs[0]), "--target", str(photographs[1]), "--out", str(tmp_path / "run")]
     assert run(["train", *where, "--method", "no-such-method"]) == 2
-    assert "the images are photographs" not in capsys.readouterr().out
+    assert "the images have sides of 96 pixels and more" not in capsys.readouterr().out
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "notes.txt").write_text("mine")
     assert run(["train", *where]) == 2
     printed = capsys.readouterr()
     note, opening = printed.out.splitlines()
-    assert "the images are photographs" in note
+    assert "the images have sides of 96 pixels and more" in note
     assert opening == f"source {where[1]}, target {where[3]}: preparing the run"
     assert "there is something already" in printed.err
     assert run(["train", *where, "--quiet"]) == 2
-    assert "the images are photographs" not in capsys.readouterr().out
+    assert "the images have sides of 96 pixels and more" not in capsys.readouterr().out
 
 
 def test_a_short_name_stands_for_the_backbone_and_its_weights(photographs):

