@@ -122,7 +122,11 @@ def train(
 
 @dataclass(eq=False)
 class _Context:
-    """Arguments of :func:`train` besides the configuration, what it holds until it ends, and the pace it measured."""
+    """Arguments of :func:`train` besides the configuration, what it holds until it ends, and the pace it measured.
+
+    Attributes:
+        measured: the pace of this machine, and the configuration that it was measured with; None before.
+    """
 
     resume: bool
     allow_changes: bool
@@ -148,7 +152,9 @@ def _train(config: TrainConfig, run: RunFolder, context: _Context) -> None:
         check_time_limit(setup.config, context.world.size)
         _say_length(setup, context)
     setup, data = open_data(setup)
-    setup, limit = _with_length(_with_share(setup, data), setup, data, context)
+    images_choose = setup.config.model.domain_statistics == "auto"
+    setup = _with_share(setup, data)
+    setup, limit = _with_length(setup, data, context, may_be_plain=images_choose)
     frozen = _frozen_backbone(setup, data)
     summary = first_summary(setup, data)
     say_data(summary, data.domains)
@@ -204,31 +210,32 @@ def _with_share(setup: Setup, data: Data) -> Setup:
     return replace(setup, config=config, space=None)
 
 
-def _with_length(setup: Setup, asked: Setup, data: Data, context: _Context) -> tuple[Setup, TimeLimit | None]:
+def _with_length(setup: Setup, data: Data, context: _Context, *, may_be_plain: bool) -> tuple[Setup, TimeLimit | None]:
     """Returns the setup with the views and steps that a time limit leaves, and the limit; None where there is none.
 
-    Where the images chose joined features and the limit is too short for them, the setup has plain ones.
+    Args:
+        may_be_plain: whether a limit that is too short for joined features leaves plain ones.
 
     Raises:
         TooShortError: the limit is too short for anything.
     """
-    limit = _time_limit(setup, data, context)
-    if limit is None:
-        return setup, None
-    try:
-        return _chosen(setup, limit.planned()), limit
-    except TooShortError:
-        if asked.config.model.domain_statistics != "auto" or not setup.config.model.domain_statistics:
-            raise
-    say(f"note: {Setting('model.domain_statistics', 0)} all the same, for both kinds of features take too long")
-    plain = replace(setup, config=image_network.with_share(setup.config, 0.0))
-    return _with_length(plain, plain, data, context)
-
-
-def _time_limit(setup: Setup, data: Data, context: _Context) -> TimeLimit | None:
-    """Returns what decides the length of the trainings; None where the configuration gives it."""
     if not is_open(setup.config):
-        return None
+        return setup, None
+    limit = _time_limit(setup, data, context)
+    try:
+        planned = limit.planned()
+    except TooShortError:
+        if not may_be_plain or not setup.config.model.domain_statistics:
+            raise
+        say(f"note: {Setting('model.domain_statistics', 0)} all the same, for both kinds of features take too long")
+        setup = replace(setup, config=image_network.with_share(setup.config, 0.0))
+        limit = _time_limit(setup, data, context)
+        planned = limit.planned()
+    return _chosen(setup, planned), limit
+
+
+def _time_limit(setup: Setup, data: Data, context: _Context) -> TimeLimit:
+    """Returns the time limit for these images, which decides the length of the trainings."""
     domains = data.domains
     counts = Counts(
         len(domains.train.labels) + len(domains.validation.labels),
