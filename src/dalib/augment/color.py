@@ -14,6 +14,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from dalib.augment.precision import in_float32
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -32,6 +34,7 @@ class GaussianNoise:
 
     sigma: float = 0.1
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         noise = torch.empty(images.shape, device=images.device).normal_(std=self.sigma, generator=generator)
         return noise.add_(images)  # in memory of its own, because fresh memory costs more than a pass over it
@@ -53,6 +56,7 @@ class RandomIntensity:
     scale: tuple[float, float] = (0.25, 1.5)
     offset: tuple[float, float] = (-0.5, 0.5)
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         uniform = torch.rand(3, images.shape[0], 1, 1, 1, generator=generator, device=images.device)
         sign = torch.where(uniform[0] < self.flip_probability, -1.0, 1.0)
@@ -130,6 +134,7 @@ class ColourJitter:
         if min(self.brightness, self.contrast, self.saturation) < 0:
             raise ValueError(f"expected brightness, contrast and saturation of at least 0, got {self}")
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         return recoloured(images, (self,), generator).clamp_(0, 1)
 
@@ -156,6 +161,7 @@ class RandomGrey:
 
     probability: float = 0.1
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         return recoloured(images, (self,), generator)
 
@@ -186,6 +192,7 @@ class ColourRotation:
     scale: tuple[float, float] = (0.75, 1.333)
     grey: bool = True
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         return recoloured(images, (self,), generator)
 
@@ -224,6 +231,7 @@ class GaussianBlur:
         if not 0 < self.sigma[0] <= self.sigma[1]:
             raise ValueError(f"sigma: expected a range above 0, got {self.sigma}")
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         count, channels, height, width = images.shape
         uniform = torch.rand(2, count, 1, generator=generator, device=images.device)
@@ -270,6 +278,7 @@ class Cutout:
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio: expected a range above 0, got {self.ratio}")
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         count, (height, width) = len(images), images.shape[-2:]
         uniform = torch.rand(5, count, 1, generator=generator, device=images.device)

@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Generator, Tensor
 
+from dalib.augment.precision import in_float32
 from dalib.core.devices import grid_sample
 
 Padding = Literal["zeros", "border", "reflection"]
@@ -54,6 +55,7 @@ class RandomAffine:
         if self.scale < 1 or self.aspect < 1:
             raise ValueError(f"scale, aspect: expected at least 1 (1 is none), got {self.scale} and {self.aspect}")
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         height, width = (self.size, self.size) if self.size else images.shape[-2:]
         return _warped(images, self.matrices(images, generator), height, width, self.padding)
@@ -125,6 +127,7 @@ class RandomResizedCrop:
         if not 0 < self.ratio[0] <= self.ratio[1]:
             raise ValueError(f"ratio: expected a range above 0, got {self.ratio}")
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         return _warped(images, self.matrices(images, generator), self.size, self.size, self.padding)
 

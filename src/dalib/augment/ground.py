@@ -11,6 +11,8 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
+from dalib.augment.precision import in_float32
+
 MOST_GROUND_DEVIATION = 0.04
 """Difference from the border's median, in [0, 1] and in any channel, within which half of the border lies where the
 ground is plain. Half, because characters may touch the border on two sides."""
@@ -63,6 +65,7 @@ class RandomGround:
         ValueError: images that are not RGB.
     """
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         _require_rgb(images)
         count, _, height, width = images.shape
@@ -92,6 +95,7 @@ class RandomTones:
     contrast: tuple[float, float] = (0.5, 1.5)
     inversion: float = 0.5
 
+    @in_float32
     def __call__(self, images: Tensor, generator: Generator) -> Tensor:
         _require_rgb(images)
         count, device = len(images), images.device
