@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 class ExpectedTarget(Protocol):
     """The classes that a target seems to have, or its images that seem to be of one of them.
 
-    :class:`dalib.run.classes.fewer.ExpectedClasses` and :class:`dalib.run.classes.unknown.ExpectedKnown` implement it.
+    ``ExpectedClasses`` of ``fewer`` and ``ExpectedKnown`` of ``unknown`` implement it.
     """
 
     @property
