@@ -50,6 +50,19 @@ def test_a_run_prints_the_accuracies_of_the_labels_that_its_verdict_rests_on(cup
     assert repr(run).count(f"right on {count} labelled images of") == len(measured.models)
 
 
+def test_labels_may_be_a_dictionary_or_a_data_frame(cups_run, cups_and_pens, tmp_path, monkeypatch):
+    monkeypatch.setenv("DALIB_CACHE", str(tmp_path / "cache"))
+    run = dalib.open_run(shutil.copytree(cups_run.path, tmp_path / "run"))
+    names = sorted(path.name for path in (cups_and_pens / "street").iterdir())
+    frame = pd.DataFrame({"path": names, "label": "cup"})
+    frame.to_csv(tmp_path / "labels.csv", index=False)
+    of_file = run.evaluate_labels(tmp_path / "labels.csv")
+    for labels in (dict.fromkeys(names, "cup"), frame, frame.set_index("path")["label"]):
+        found = run.evaluate_labels(labels)
+        assert (found.count, found.models) == (of_file.count, of_file.models)
+        assert "hints/" not in repr(run)
+
+
 def test_in_a_notebook_it_shows_the_verdict_and_target_images_and_escapes_names(cups_run):
     page = cups_run._repr_html_()
     assert html.escape(cups_run.judgement.headline) in page
@@ -241,12 +254,13 @@ def test_a_run_that_has_not_finished_says_so(cups_run, tmp_path):
 
 
 def test_what_is_no_path_and_no_number_is_refused_by_its_name(cups_run):
-    frame = pd.DataFrame({"path": ["a.png"], "label": ["cup"]})
     for call, message in (
         (lambda: dalib.open_run(None), "^run: expected a path, got NoneType"),
         (lambda: dalib.load(None), "^run: expected a path, got NoneType"),
         (lambda: cups_run.query("5"), "^count='5': expected at least 1, a whole number"),
-        (lambda: cups_run.evaluate_labels(frame), r"^labels: expected a path, got DataFrame; .* frame\.to_csv"),
+        (lambda: cups_run.evaluate_labels(3), "^labels: expected a file with the columns path and label, a dictionary"),
+        (lambda: cups_run.evaluate_labels(["cup"]), "^labels: labels in the order of the images are for a target that"),
+        (lambda: cups_run.evaluate_labels({"nowhere.png": "cup"}), "'nowhere.png' is none of the 10 images"),
         (lambda: cups_run.evaluate(""), "^data='': expected a path, got an empty text"),
         (
             lambda: cups_run.export("model.pth"),

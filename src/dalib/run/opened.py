@@ -278,17 +278,21 @@ class Run:
         self._write_report()
         return measured
 
-    def evaluate_labels(self, labels: str | Path, *, groups: str | None = None) -> Labelled:
+    def evaluate_labels(self, labels: Any, *, groups: str | None = None) -> Labelled:
         """Estimates accuracies from labels of some target images; labels of enough images decide the selection.
 
         Args:
-            labels: a list with the columns path and label, such as the one of :meth:`query`, filled in.
+            labels: a list with the columns path and label, such as the one of :meth:`query`, filled in; or what it has
+                as a data frame, or a dictionary of images' names and classes
+                (:func:`dalib.run.others.given_labels.labels_file`).
             groups: images that belong together, as a setting of a run; None takes the run's.
         """
         from dalib.run.finished.label_estimates import evaluate_labels
+        from dalib.run.others.given_labels import labels_file
 
         with refusals_in_words():
-            estimated = evaluate_labels(self.folder, labels, groups)
+            table = labels_file(labels, self.summary.target, "labels")
+            estimated = evaluate_labels(self.folder, table, groups)
         self._write_report()
         return estimated
 

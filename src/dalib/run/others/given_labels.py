@@ -22,10 +22,8 @@ from dalib.run.others.table_objects import cells_of, index_of, is_frame
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-ARGUMENT = "target_labels"
 
-
-def labels_file(labels: Any, target: Any) -> str:
+def labels_file(labels: Any, target: Any, argument: str = "target_labels") -> str:
     """Returns the file of labels of target images, which is written to the cache unless it is one already.
 
     Args:
@@ -34,6 +32,7 @@ def labels_file(labels: Any, target: Any) -> str:
             a target that is objects, in their order: a list, an array, a tensor, or a series without names. Images
             without a label have None, NaN, empty text, or -1 among whole numbers.
         target: as :func:`dalib.run.adapt.adapt` takes it.
+        argument: name of the argument that the labels were given as.
 
     Raises:
         UserError: none of these, no label for each image, or labels in an order where the images have none.
@@ -41,46 +40,47 @@ def labels_file(labels: Any, target: Any) -> str:
     if isinstance(labels, str | Path):
         return expanded(labels)
     if isinstance(labels, Mapping):
-        return _kept(labels.items())
+        return _kept(labels.items(), argument)
     if is_frame(labels):
         columns = {str(name).strip().lower(): str(name) for name in labels.columns}
         if "label" not in columns:
-            raise UserError(Setting(ARGUMENT), f": expected the columns path and label, got {', '.join(columns)}")
+            raise UserError(Setting(argument), f": expected the columns path and label, got {', '.join(columns)}")
         if "path" in columns:
-            return _kept_frame(labels)
+            return _kept_frame(labels, argument)
         labels = labels[columns["label"]]
     if hasattr(labels, "index") and hasattr(labels, "to_numpy"):  # a series of pandas
-        names, cells = index_of(labels), labels.to_numpy(dtype=object).tolist()
-        return _kept(zip(_names_of(target, len(cells)) if names is None else names, cells, strict=True))
+        index, cells = index_of(labels), labels.to_numpy(dtype=object).tolist()
+        names = _names_of(target, len(cells), argument) if index is None else index
+        return _kept(zip(names, cells, strict=True), argument)
     values = labels.detach().cpu().numpy() if isinstance(labels, torch.Tensor) else labels
     cells = values.tolist() if isinstance(values, np.ndarray) else values
     if not isinstance(cells, Sequence):
         raise UserError(
-            Setting(ARGUMENT),
+            Setting(argument),
             ": expected a file with the columns path and label, a dictionary of images and classes, a data frame, or a "
             f"label for each image of the target; got {type(labels).__name__}",
         )
-    return _kept(zip(_names_of(target, len(cells)), cells, strict=True))
+    return _kept(zip(_names_of(target, len(cells), argument), cells, strict=True), argument)
 
 
-def _names_of(target: Any, count: int) -> list[str]:
+def _names_of(target: Any, count: int, argument: str) -> list[str]:
     """Returns the names of images that are objects, in their order: paths of files, numbers of others.
 
     Raises:
         UserError: not ``count`` of them, or images that have no order of their own.
     """
     if isinstance(target, Mapping):
-        raise UserError(Setting(ARGUMENT), ": expected one target, as these are labels of one target's images")
+        raise UserError(Setting(argument), ": expected one target, as these are labels of one target's images")
     if is_place(target):
         raise UserError(
-            Setting(ARGUMENT),
+            Setting(argument),
             f": labels in the order of the images are for a target that is a list, an array or a data set, which "
             f"{str(target)!r} is not; give a dictionary of images' names and classes",
         )
     items = unlabelled_items(target, "target")
     if items.count != count:
         raise UserError(
-            Setting(ARGUMENT),
+            Setting(argument),
             f": expected one label for each of {items.count} images of the target, got {count}; images without a label "
             "have None, or give a dictionary of some images and their classes",
         )
@@ -91,19 +91,19 @@ def _names_of(target: Any, count: int) -> list[str]:
     ]
 
 
-def _kept(rows: Iterable[tuple[Any, Any]]) -> str:
+def _kept(rows: Iterable[tuple[Any, Any]], argument: str) -> str:
     listed = [(os.fspath(name) if is_place(name) else str(name), _cell(label)) for name, label in rows]
-    return kept_table(csv_table(ARGUMENT, ["path", "label"], listed), ".csv")
+    return kept_table(csv_table(argument, ["path", "label"], listed), ".csv")
 
 
-def _kept_frame(frame: Any) -> str:
+def _kept_frame(frame: Any, argument: str) -> str:
     """Keeps all columns: with those of ``dalib query``, the labels are a sample."""
     columns = [str(name).strip() for name in frame.columns]
     lowered = [name.lower() for name in columns]
     place = lowered.index("label")
     rows = cells_of(frame)
     return kept_table(
-        csv_table(ARGUMENT, columns, [[*row[:place], _cell(row[place]), *row[place + 1 :]] for row in rows]), ".csv"
+        csv_table(argument, columns, [[*row[:place], _cell(row[place]), *row[place + 1 :]] for row in rows]), ".csv"
     )
 
 
