@@ -125,8 +125,13 @@ def _with_settings_of_images(arguments: list[str]) -> Prepared:
         settings_in(arguments),
     )
     settings = _with_preset_beside_file(arguments, settings)
-    lite0, digits = "--backbone lite0", "--preset digits"
-    note = note.format(other="--backbone NAME --weights hub", none="--backbone small", lite0=lite0, digits=digits)
+    note = note.format(
+        other="--backbone NAME --weights hub",
+        none="--backbone small",
+        lite0="--backbone lite0",
+        digits="--preset digits",
+        flip="--views.flip always",
+    )
     chosen = [f"--{name}={value}" for name, value in settings.items()]
     return Prepared([*arguments[:1], *chosen, *arguments[1:]], note)
 

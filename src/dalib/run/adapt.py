@@ -252,8 +252,13 @@ def _configuration(source: object, target: object, settings: Mapping[str, Any]) 
         flat["evaluate"] = places if isinstance(evaluated, dict) else places[""]
     chosen, note = settings_of_images(source_place.looked_at, target_place.looked_at, flat)
     if note:
-        lite0, digits = 'backbone="lite0"', 'preset="digits"'
-        filled = note.format(other='backbone=..., weights="hub"', none='backbone="small"', lite0=lite0, digits=digits)
+        filled = note.format(
+            other='backbone=..., weights="hub"',
+            none='backbone="small"',
+            lite0='backbone="lite0"',
+            digits='preset="digits"',
+            flip='views={"flip": "always"}',
+        )
         say(f"note: {filled}")
     return _configured({**flat, **chosen})
 

@@ -118,9 +118,19 @@ def test_large_drawings_and_characters_take_the_network_of_photographs(photograp
     for name in ("ink/a", "pencil"):
         write_drawings(tmp_path / name, 3, 120)
     assert settings_taken(tmp_path / "ink", photographs[1], {}) == PHOTOGRAPH_SETTINGS
-    assert settings_taken(tmp_path / "ink", tmp_path / "pencil", {}) == PHOTOGRAPH_SETTINGS
+    not_mirrored = {**PHOTOGRAPH_SETTINGS, "views.flip": "never"}
+    assert settings_taken(tmp_path / "ink", tmp_path / "pencil", {}) == not_mirrored
+    assert settings_taken(tmp_path / "ink", tmp_path / "pencil", {"views.flip": "always"}) == PHOTOGRAPH_SETTINGS
     write_drawings(tmp_path / "small", 3, 95)
     assert settings_taken(tmp_path / "ink", tmp_path / "small", {}) == {}
+
+
+def test_drawings_are_told_that_they_are_not_mirrored(tmp_path):
+    for name in ("ink/a", "pencil"):
+        write_drawings(tmp_path / name, 3, 120)
+    arguments, note = prepared(["train", "--source", str(tmp_path / "ink"), "--target", str(tmp_path / "pencil")])
+    assert "--views.flip=never" in arguments
+    assert "their views are not mirrored; --views.flip always mirrors them" in note
 
 
 def test_the_preset_of_photographs_alone_takes_their_network(photographs, monkeypatch):

@@ -48,6 +48,15 @@ LARGE_NOTE = (
 )
 """The note on what was chosen, and how to change it."""
 
+NOT_MIRRORED = {"views.flip": "never"}
+"""Settings that large images of ink take beside: the mirror image of a letter or an arrow may be another one."""
+
+NOT_MIRRORED_NOTE = (
+    ". They are without colours on a plain background, such as characters, so their views are not mirrored; {flip} "
+    "mirrors them"
+)
+"""The end of the note where these are taken."""
+
 KEPT_FROM_LARGE_NOTE = (
     "the images have sides of 96 pixels and more, but a small network is trained from scratch, which takes longer and "
     "is much less accurate on photographs: {settings} can only be set for a network that is trained as a whole. "
@@ -234,8 +243,8 @@ def settings_of_images(
     """Returns the settings that the images take by default, and the note about it; both empty for most images.
 
     Large images have a median shorter side of at least 96 pixels in both domains. Without the weights' package, or with
-    a setting of OF_NETWORK, they have no settings, and the note names it. Characters in colour are those of
-    :func:`character_settings`.
+    a setting of OF_NETWORK, they have no settings, and the note names it. Where both are without colours on a plain
+    background, they have NOT_MIRRORED, too. Characters in colour are those of :func:`character_settings`.
 
     Args:
         source, target: as they are given, or some of their files; of other things than folders, lists and image files
@@ -244,15 +253,17 @@ def settings_of_images(
             as they would be typed.
 
     Returns:
-        The settings, and a note with the places ``{other}``, ``{none}``, ``{lite0}`` and ``{digits}`` for how to name
-        a network or a preset.
+        The settings, and a note with the places ``{other}``, ``{none}``, ``{lite0}``, ``{digits}`` and ``{flip}`` for
+        how to give these settings.
     """
     source, target = _places(source), _places(target)
-    if _are_large(source, target, given):
+    if large := _large(source, target, given):
         if find_spec(WEIGHTS_PACKAGE) is None:
             return {}, WEIGHTS_MISSING_NOTE
         if own := _of_network(given):
             return {}, KEPT_FROM_LARGE_NOTE.replace("{settings}", " and ".join(own))
+        if "views.flip" not in given and all(map(_are_ink, large)):
+            return {**PHOTOGRAPH_SETTINGS, **NOT_MIRRORED}, LARGE_NOTE + NOT_MIRRORED_NOTE
         return dict(PHOTOGRAPH_SETTINGS), LARGE_NOTE
     if settings := character_settings(source, target, given):
         return settings, CHARACTERS_NOTE
@@ -276,12 +287,13 @@ def character_settings(
     return dict(CHARACTER_SETTINGS) if plain and _are_small(target, COLOURED_SETS, _are_coloured) else {}
 
 
-def _are_large(source: list[str | Path], target: list[str | Path], given: Mapping[str, object]) -> bool:
-    """Returns whether the images of both domains are known to be large, and no network is chosen."""
+def _large(source: list[str | Path], target: list[str | Path], given: Mapping[str, object]) -> list[list[_Look]]:
+    """Looks at both domains; returns nothing where their images are small or unknown, or a network is chosen."""
     if _names_network(given):
-        return False
+        return []
     domains = [_looked_at(source), _looked_at(target)]
-    return all(images and median(each.side for each in images) >= LEAST_SIDE for images in domains)
+    large = all(images and median(each.side for each in images) >= LEAST_SIDE for images in domains)
+    return domains if large else []
 
 
 def _are_like_digits(source: list[str | Path], target: list[str | Path], given: Mapping[str, object]) -> bool:
