@@ -151,6 +151,15 @@ def counted(count: int, one: str, many: str = "") -> str:
     return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
+def images_in_words(count: int) -> str:
+    """Returns a number of images without separators, as the lines on a run's data have it.
+
+    >>> images_in_words(1200), images_in_words(1)
+    ('1200 images', '1 image')
+    """
+    return f"{count} {'image' if count == 1 else 'images'}"
+
+
 def points_in_words(low_high: tuple[float, float]) -> str:
     """Returns bounds of an interval of differences of shares in percentage points; none that is not 0 is shown as 0.
 

@@ -25,6 +25,7 @@ from dalib.core.console import (
 from dalib.core.devices import choose_device, describe_device
 from dalib.core.errors import Message, Setting, UserError
 from dalib.core.import_conflicts import import_conflicts
+from dalib.core.words import images_in_words
 from dalib.data.damaged import without_damaged
 from dalib.data.decoding import decode
 from dalib.data.file_rows import with_whole_numbers
@@ -300,8 +301,7 @@ def _describe_data(
         else:
             targets = found.target.images
             _require_readable({"": targets}, "target", found.target)
-        of_target_in_words = f"{targets} {'image' if targets == 1 else 'images'}"
-        say(f"target {config.one_target}: {of_target_in_words}, whose labels, if any, are not used")
+        say(f"target {config.one_target}: {images_in_words(targets)}, whose labels, if any, are not used")
         say_files(found.target)
     _describe_groups(config, preprocessing, of_source if before is None else None, of_target)
     say_both(found if before is None else replace(found, source=None))  # the room of the source is told already

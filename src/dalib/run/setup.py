@@ -12,7 +12,7 @@ from dalib.core.console import CountedProgress, clock, say, say_note, say_unread
 from dalib.core.devices import choose_device
 from dalib.core.errors import ReportedByRankZeroError, Setting, UserError
 from dalib.core.places import in_short
-from dalib.core.words import as_one
+from dalib.core.words import as_one, images_in_words
 from dalib.data.labels import MIN_LABELS_TO_HOLD_OUT
 from dalib.data.named import default_evaluation
 from dalib.data.overlap import copy_warnings, overlap_warnings
@@ -427,7 +427,7 @@ def say_data(summary: Summary, domains: Domains) -> None:
     say(
         f"source {in_short(summary.source)}: {_rows_in_words(domains)} to train on, "
         f"{counts['source_validation']} to validate, {len(summary.classes)} classes; "
-        f"target {in_short(summary.target)}: {_images(counts['target'])}, {labels} "
+        f"target {in_short(summary.target)}: {images_in_words(counts['target'])}, {labels} "
         f"(read in {clock(summary.seconds['data'])})"
     )
     say(f"classes: {some_classes(summary.classes)}")
@@ -447,14 +447,10 @@ def say_data(summary: Summary, domains: Domains) -> None:
     say_unreadable((*domains.train.unreadable, *domains.target.unreadable))
 
 
-def _images(count: int) -> str:
-    return f"{count} {'image' if count == 1 else 'images'}"
-
-
 def _rows_in_words(domains: Domains) -> str:
     count = len(domains.train.labels)
     if domains.drawn is None:
-        return _images(count)
+        return images_in_words(count)
     drawn = domains.drawn[0]
     whose = "target images by their predicted classes" if drawn.predicted else "images"
     return f"statistics of {drawn.images} {whose}, and {count} feature vectors drawn from them"
